@@ -1,0 +1,3 @@
+"""fedkd: one student from many teachers that may not be shared."""
+
+__version__ = "0.1.0"

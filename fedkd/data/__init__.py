@@ -1,0 +1,1 @@
+"""Sources of text, the transfer set, and the parties' private rows."""

@@ -1,0 +1,32 @@
+"""The mistakes a user can make, each with a message that says what to try next."""
+
+from __future__ import annotations
+
+
+class FedkdError(Exception):
+    """A mistake that the user can mend; the command line prints it without a traceback."""
+
+
+class ScenarioError(FedkdError):
+    """The scenario file asks for something that cannot be."""
+
+
+class DataError(FedkdError):
+    """A source, a column, a label or a partition is not as the scenario says."""
+
+
+class ModelError(FedkdError):
+    """A teacher, a student or an encoder cannot be built or loaded."""
+
+
+class ReleaseError(FedkdError):
+    """A release does not keep its contract; the intake rejects it with this reason."""
+
+
+class QuorumError(FedkdError):
+    """Too few parties gave a usable reply for the round to go on."""
+
+
+def expected(name: str, value: object, relation: str, remedy: str) -> str:
+    """Return the house's one-line message: ``Expected name=value to relation. Try remedy.``"""
+    return f"Expected {name}={value!r} to {relation}. Try {remedy.rstrip('.')}."

@@ -1,0 +1,53 @@
+"""The intake: every accepted release of one round, on disk and read in blocks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A read-only view of the teachers' accepted answers.
+
+    ``parties`` are sorted by name, so that no sum depends on who answered first. ``sizes`` holds
+    the private row counts n_k (teachers,) float64; ``bias`` the bias vectors b_k
+    (teachers, labels) float64, or None where nobody was asked for them.
+    """
+
+    folder: Path
+    parties: tuple[str, ...]
+    rows: int
+    labels: int
+    sizes: NDArray[np.float64]
+    bias: NDArray[np.float64] | None = None
+
+    def raw(self, party: str) -> NDArray[np.generic]:
+        """Return one party's probabilities as they came, memory-mapped (rows, labels)."""
+        array: NDArray[np.generic] = np.load(self.folder / party / "probs.npy", mmap_mode="r")
+        return array
+
+    def probs(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return rows ``start:stop`` of every teacher, p_k ← (p_k + 1e-6)/Σ (knot.md E1).
+
+        Shape (teachers, stop - start, labels) float64.
+        """
+        block = np.stack([np.asarray(self.raw(p)[start:stop], np.float64) for p in self.parties])
+        block += FLOOR
+        block /= block.sum(axis=-1, keepdims=True)
+        return block
+
+    def digest(self) -> str:
+        """Return the sha256 over party names and their files, in name order."""
+        digest = hashlib.sha256()
+        for party in self.parties:
+            for file in sorted((self.folder / party).iterdir()):
+                digest.update(f"{party}/{file.name}\0".encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()

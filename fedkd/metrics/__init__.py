@@ -1,0 +1,1 @@
+"""Measures of a prediction against the truth, and intervals over seeds."""

@@ -1,0 +1,1 @@
+"""Teachers and students, and the one loop that trains them."""

@@ -1,0 +1,109 @@
+"""The release: the only value that leaves a party."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedkd.errors import ReleaseError, expected
+
+ReleaseKind = Literal["probabilities", "embeddings", "topics", "statistic"]
+Array = NDArray[np.generic]
+
+SCHEMA = 1
+SIMPLEX_TOLERANCE = {"float32": 1e-4, "float16": 4e-3}
+_ARRAYS: dict[str, tuple[str, ...]] = {
+    "probabilities": ("probs",),
+    "statistic": ("bias",),
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a party returns for a slice of the transfer set.
+
+    ``arrays`` have fixed names, dtypes and shapes per ``kind``: probabilities hold ``probs``
+    (rows, labels), a statistic holds ``bias`` (labels,); both float16 or float32 and on the
+    simplex. ``transfer_id`` and ``label_id`` are fingerprints of the ordered transfer rows and of
+    the label list; ``rows`` is the half-open slice answered; ``mechanism`` says what was done to
+    the values before they left and ``epsilon_spent`` what that guarantees (None: nothing).
+    """
+
+    kind: ReleaseKind
+    arrays: Mapping[str, Array]
+    transfer_id: str
+    label_id: str
+    rows: tuple[int, int]
+    mechanism: str = "none"
+    epsilon_spent: float | None = None
+    schema: int = SCHEMA
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of the arrays alone, without names and framing."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def fingerprint(items: Iterable[str]) -> str:
+    """Return the sha256 of an ordered list of strings, each preceded by its length."""
+    digest = hashlib.sha256()
+    for item in items:
+        data = item.encode("utf-8")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def check_release(
+    release: Release, *, kind: ReleaseKind, transfer_id: str, label_id: str,
+    rows: tuple[int, int], labels: int,
+) -> None:
+    """Raise :class:`ReleaseError` unless the release is what was asked for.
+
+    Checked in this order: schema, kind, fingerprints, rows, array names, dtype, shape, finite,
+    non-negative, on the simplex within the tolerance of its dtype.
+    """
+    facts = (
+        ("schema", release.schema, SCHEMA, "the same fedkd version on both sides"),
+        ("kind", release.kind, kind, "answering the request as asked"),
+        ("transfer_id", release.transfer_id, transfer_id, "the server's own transfer set"),
+        ("label_id", release.label_id, label_id, "the server's own label list, in its order"),
+        ("rows", tuple(release.rows), tuple(rows), "the rows asked for"),
+        ("arrays", tuple(sorted(release.arrays)), _ARRAYS.get(kind, ()), "the named arrays only"),
+    )
+    for name, got, want, remedy in facts:
+        if got != want:
+            raise ReleaseError(expected(name, got, f"equal {want!r}", remedy))
+    count = rows[1] - rows[0]
+    for name, array in release.arrays.items():
+        shape = (count, labels) if kind == "probabilities" else (labels,)
+        _check_simplex(name, array, shape)
+
+
+def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.dtype.name not in SIMPLEX_TOLERANCE:
+        raise ReleaseError(
+            expected(f"{name}.dtype", array.dtype.name, "be float16 or float32", "one of these")
+        )
+    if array.shape != shape:
+        raise ReleaseError(expected(f"{name}.shape", array.shape, f"equal {shape}", "that shape"))
+    values = np.asarray(array, dtype=np.float64)
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise ReleaseError(
+            expected(f"{name}: count of non-finite values", bad, "equal 0", "a teacher that converged")
+        )
+    off = float(np.abs(values.sum(axis=-1) - 1).max()) if values.size else 0.0
+    low = float(values.min()) if values.size else 0.0
+    if low < 0 or off > SIMPLEX_TOLERANCE[array.dtype.name]:
+        raise ReleaseError(
+            expected(
+                f"{name}: smallest value and largest |sum - 1|", (low, off),
+                f"lie on the simplex within {SIMPLEX_TOLERANCE[array.dtype.name]}", "a softmax",
+            )
+        )

@@ -1,0 +1,1 @@
+"""Plots, the page and the table that people look at first."""

@@ -1,0 +1,1 @@
+"""Engines, the run folder and resuming; the only room that knows Flower."""

@@ -1,0 +1,362 @@
+"""The scenario: one TOML file as frozen, validated values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedkd.errors import ScenarioError, expected
+
+Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
+WeightScheme = Literal["uniform", "size", "confidence", "bias", "entropy", "variance"]
+ModelKind = Literal["bow", "encoder", "transformer"]
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Frozen(BaseModel):
+    """Values that refuse unknown keys and never change after they were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
+
+
+class Transfer(Frozen):
+    """Where the public, unlabelled transfer set comes from."""
+
+    from_: str = Field("train", alias="from", description="split of the source to draw from")
+    source: str | None = Field(None, description="another source, used whole, instead of `from`")
+    rows: Count | None = Field(None, description="most rows; all that there are when absent")
+
+
+class Data(Frozen):
+    """The private and public text."""
+
+    source: str | tuple[str, ...] | dict[str, str] = Field(
+        description="catalogue name; folder or file; 'hub:owner/name[@revision]'; "
+        "'generated:moods'; a list of sources; or a table of split = file"
+    )
+    text: str = Field("text", description="column of the input text")
+    label: str = Field("label", description="column of the label")
+    domain: str | None = Field(
+        None, description="column of the domain; 'source' is the source's own name"
+    )
+    transfer: Transfer = Transfer()  # type: ignore[call-arg]  # every field has a default
+    test: Fraction = Field(0.2, description="share held out for testing where no test split exists")
+    rows: Count | None = Field(None, description="most training rows used, drawn by seed")
+
+
+class Labels(Frozen):
+    """The label set and the distance between labels (knot.md E2)."""
+
+    geometry: Geometry = Field("onehot", description="how the ground cost is made")
+    values: tuple[float, ...] | None = Field(None, description="position of each label on a line")
+    coordinates: dict[str, tuple[float, ...]] | tuple[tuple[float, ...], ...] | None = Field(
+        None, description="a point for each label"
+    )
+    matrix: str | None = Field(None, description="csv or npy file with the cost between labels")
+    encoder: str | None = Field(None, description="encoder of label names (geometry 'embedding')")
+    power: Positive = Field(1.0, description="exponent p of the cost")
+    normalise: bool = Field(True, description="divide the cost by its largest entry")
+    keep: tuple[str, ...] | None = Field(None, description="label names used; others are dropped")
+    rename: dict[str, str] = Field({}, description="label names mapped to another before use")
+
+
+class Partition(Frozen):
+    """How the private rows are dealt to the parties."""
+
+    by: Literal["domain", "iid", "dirichlet", "shards", "quantity"] = "iid"
+    alpha: float | None = Field(None, description="Dirichlet concentration; smaller is more skewed")
+    shards: Count = Field(2, description="shards of sorted labels per party (by = 'shards')")
+
+    @model_validator(mode="after")
+    def _alpha_belongs_to_dirichlet(self) -> Self:
+        if self.by == "dirichlet" and self.alpha is None:
+            raise ValueError("Expected alpha to be given for by = 'dirichlet'. Try alpha = 0.5")
+        if self.alpha is not None and self.by != "dirichlet":
+            raise ValueError(
+                f"Expected alpha to be absent for by = {self.by!r}. Try by = 'dirichlet'"
+            )
+        if self.alpha is not None and not self.alpha > 0:
+            raise ValueError(expected("alpha", self.alpha, "be > 0", "alpha = 0.5"))
+        return self
+
+
+class Parties(Frozen):
+    """The data holders."""
+
+    count: Count
+    partition: Partition = Partition()  # type: ignore[call-arg]
+    quorum: Count | None = Field(None, description="parties that must answer; all when absent")
+    names: tuple[str, ...] | None = Field(
+        None, description="the domains that take part, in any order (by = 'domain')"
+    )
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if self.quorum is not None and self.quorum > self.count:
+            raise ValueError(
+                expected("quorum", self.quorum, f"be at most count={self.count}", "a smaller one")
+            )
+        if self.names is not None:
+            if self.partition.by != "domain":
+                raise ValueError("Expected names only with by = 'domain'. Try removing names")
+            if len(set(self.names)) != len(self.names) or len(self.names) != self.count:
+                raise ValueError(
+                    expected(
+                        "names",
+                        list(self.names),
+                        f"hold count={self.count} different names",
+                        f"count = {len(set(self.names))}",
+                    )
+                )
+        return self
+
+
+class ModelFields(Frozen):
+    """What describes a model; an absent value takes the default of its kind."""
+
+    name: str | None = Field(None, description="transformers model name or local folder")
+    features: Count | None = Field(None, description="hashed n-gram features (bow)")
+    hidden: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="width of the hidden layer; 0 is a linear model (bow, encoder)"
+    )
+    layers: Count | None = Field(None, description="layers of a transformer without a name")
+    width: Count | None = Field(None, description="width of a transformer without a name")
+    heads: Count | None = Field(None, description="attention heads of a transformer without a name")
+    vocabulary: Count | None = Field(None, description="tokens of a tokenizer trained here")
+    max_tokens: Count | None = Field(None, description="longest input in tokens")
+    epochs: Count | None = Field(None, description="most passes over the training rows")
+    learning_rate: Positive | None = Field(None, description="AdamW step size")
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    batch_size: Count | None = None
+    patience: Count | None = Field(None, description="epochs without gain before stopping")
+    held_out: Fraction | None = Field(None, description="share of rows that decides when to stop")
+
+
+class Model(ModelFields):
+    """A teacher or a student."""
+
+    model: ModelKind = "bow"
+
+
+class Override(ModelFields):
+    """Another teacher for some parties."""
+
+    parties: tuple[int | str, ...] = Field(description="party numbers from 0, or names")
+    model: ModelKind | None = None
+
+
+class Teacher(Model):
+    """The teachers; `override` lets parties differ."""
+
+    override: tuple[Override, ...] = ()
+
+    def for_party(self, index: int, name: str) -> Model:
+        """Return the model of one party: the common values with its overrides laid over."""
+        values = self.model_dump(exclude={"override"})
+        for override in self.override:
+            if index in override.parties or name in override.parties:
+                values |= override.model_dump(exclude={"parties"}, exclude_none=True)
+        return Model(**values)
+
+
+class MethodSpec(BaseModel):
+    """One way to make targets and a loss, as written; ``fedkd.methods`` validates its keys.
+
+    The keys belong to the method's own file, so that a new method changes no other one.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+
+class Release(Frozen):
+    """How answers are encoded before they leave a party."""
+
+    encoding: Literal["float32", "float16"] = Field("float16", description="dtype on the wire")
+    bias_inputs: Count = Field(2000, description="random inputs of the bias vector (weights=bias)")
+    bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")
+
+
+class Run(Frozen):
+    """Where and how the scenario runs."""
+
+    backend: Literal["inline"] = "inline"
+    out: str = Field("runs", description="folder of results, relative to the current directory")
+    block_rows: Count = Field(4096, description="rows asked for in one request")
+    retries: Annotated[int, Field(ge=0)] = Field(1, description="further attempts after a failure")
+    deadline: Positive = Field(600.0, description="seconds a request may take")
+
+
+class Scenario(Frozen):
+    """One scenario file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    data: Data
+    labels: Labels = Labels()  # type: ignore[call-arg]
+    parties: Parties
+    teacher: Teacher = Teacher()  # type: ignore[call-arg]
+    student: Model = Model()  # type: ignore[call-arg]
+    method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
+    release: Release = Release()  # type: ignore[call-arg]
+    run: Run = Run()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(expected("seeds", list(self.seeds), "differ", "dropping the repeats"))
+        if self.parties.partition.by == "domain" and self.data.domain is None:
+            raise ValueError(
+                "Expected data.domain to be given for partition by = 'domain'. "
+                "Try domain = 'domain' under [data]"
+            )
+        for override in self.teacher.override:
+            for party in override.parties:
+                if isinstance(party, int) and not 0 <= party < self.parties.count:
+                    raise ValueError(
+                        expected(
+                            "teacher.override.parties",
+                            party,
+                            f"be below parties.count={self.parties.count}",
+                            "a party number from 0",
+                        )
+                    )
+        return self
+
+    @property
+    def config_hash(self) -> str:
+        """Twelve hex digits that name everything which can change a result."""
+        values = self.model_dump(
+            mode="json", by_alias=True, exclude={"seeds": True, "run": {"out", "backend"}}
+        )
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+    def folder(self, seed: int | None = None) -> Path:
+        """Return the folder of this configuration's results, or of one seed's."""
+        base = Path(self.run.out) / self.name / self.config_hash
+        return base if seed is None else base / str(seed)
+
+
+def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
+    """Read a scenario file and lay ``a.b=value`` overrides over it.
+
+    Raises :class:`ScenarioError` naming file, key, value and remedy.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ScenarioError(
+            expected("scenario", str(path), "be a file", "a path such as scenarios/quickstart.toml")
+        )
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(
+            f"Expected {file} to be TOML: {error}. Try mending that line"
+        ) from error
+    for override in overrides:
+        _lay_over(values, override)
+    return parse_scenario(values, str(file), file.read_text(encoding="utf-8"))
+
+
+def parse_scenario(values: dict[str, Any], origin: str = "scenario", text: str = "") -> Scenario:
+    """Turn plain values into a :class:`Scenario`, or raise :class:`ScenarioError`."""
+    try:
+        return Scenario(**values)
+    except ValidationError as error:
+        raise ScenarioError(
+            "\n".join(_explain(e, origin, text) for e in error.errors())  # type: ignore[arg-type]
+        ) from error
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """Return the scenario as JSON text that :func:`parse_scenario` reads back unchanged."""
+    return scenario.model_dump_json(by_alias=True, exclude_unset=True)
+
+
+def describe_schema() -> str:
+    """Return every key with its type, default and meaning, one line a key."""
+    from fedkd.schema import schema_lines  # noqa: PLC0415
+
+    return "\n".join(schema_lines(Scenario))
+
+
+def _lay_over(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ScenarioError(expected("--set", override, "read key=value", "--set seeds=[0,1]"))
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *path, last = key.strip().split(".")
+    node: Any = values
+    for part in path:
+        node = _step(node, part, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    else:
+        node[last] = value
+
+
+def _step(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, override)]
+    child = node.setdefault(part, {})
+    if not isinstance(child, dict | list):
+        raise ScenarioError(
+            expected("--set", override, f"name a table at {part!r}", "the key as in the file")
+        )
+    return child
+
+
+def _index(node: list[Any], part: str, override: str) -> int:
+    if part.isdecimal() and int(part) < len(node):
+        return int(part)
+    raise ScenarioError(
+        expected("--set", override, f"number one of {len(node)} entries", "method.0.weights=size")
+    )
+
+
+def _explain(error: dict[str, Any], origin: str, text: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location) or "scenario"
+    line = _line_of(text, location)
+    where = f"{origin}:{line}" if line else origin
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        message = f"this key is unknown. Try one of: {', '.join(known)}" if known else "unknown key"
+    elif error["type"] == "missing":
+        return f"{where}: Expected {key} to be given. Try adding {location[-1]} = …"
+    elif not message.startswith("Expected"):
+        message = f"{message[0].lower()}{message[1:]}. Try `fedkd check --schema`"
+    if message.startswith("Expected"):
+        return f"{where}: {key}: {message}"
+    return f"{where}: Expected {key}={error.get('input')!r} to be valid: {message}"
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    from fedkd.schema import keys_at  # noqa: PLC0415
+
+    return keys_at(Scenario, location)
+
+
+def _line_of(text: str, location: list[str]) -> int | None:
+    names = [part for part in location if not part.isdecimal()]
+    if not names or not text:
+        return None
+    for number, line in enumerate(text.splitlines(), 1):
+        head = line.split("#")[0].split("=")[0].strip(" []\t")
+        if head == names[-1] or head.endswith(f".{names[-1]}"):
+            return number
+    return None

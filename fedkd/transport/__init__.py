@@ -1,0 +1,1 @@
+"""Ground costs between labels and optimal transport over them."""
