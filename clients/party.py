@@ -1,0 +1,203 @@
+"""One party's state on its own disk: private rows, teacher, cached answers, ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedkd.data.random_inputs import random_inputs
+from fedkd.errors import DataError, ReleaseError, expected
+from fedkd.metrics.scores import score
+from fedkd.models import classifier, training
+from fedkd.models.determinism import single_thread
+from fedkd.party_card import PartyCard, read_card, read_rows
+from fedkd.privacy.ledger import ledger_entry
+from fedkd.release import Release, fingerprint
+from fedkd.seeds import seed_for
+
+Figures = dict[str, int | float]
+PUBLIC_SETS = ("transfer", "test")
+
+
+@dataclass(frozen=True)
+class Party:
+    """A data holder. Everything under ``folder`` is its own; only a :class:`Release` leaves."""
+
+    folder: Path
+    card: PartyCard
+
+    @property
+    def label_id(self) -> str:
+        """Fingerprint of the label list."""
+        return fingerprint(self.card.labels)
+
+    def describe(self) -> dict[str, int | str]:
+        """Return what the server needs to know before it asks."""
+        return {
+            "party": self.card.name,
+            "rows": len(self._private("private")["text"]),
+            "label_id": self.label_id,
+            "teacher": self.card.teacher.model,
+        }
+
+    def train(self) -> Figures:
+        """Train the teacher unless this folder holds it already; return party-level figures."""
+        figures = self.folder / "teacher.json"
+        if not figures.is_file():
+            history = self._fit_teacher()
+            _write_whole(figures, json.dumps(history).encode())
+        values: Figures = json.loads(figures.read_text(encoding="utf-8"))
+        return values
+
+    def answer(self, set_name: str, rows: tuple[int, int], transfer_id: str) -> Release:
+        """Return the teacher's label probabilities for a slice of a public set.
+
+        The teacher reads each set once; later requests, and repeated ones, are slices of the same
+        stored bytes. Raises :class:`ReleaseError` where the set or the slice is not what this
+        party knows.
+        """
+        texts = self._public(set_name)
+        own_id = fingerprint(texts)
+        if own_id != transfer_id:
+            raise ReleaseError(
+                expected("transfer_id", transfer_id, f"equal {own_id!r}", "the same transfer set")
+            )
+        start, stop = rows
+        if not 0 <= start < stop <= len(texts):
+            raise ReleaseError(
+                expected("rows", rows, f"lie in 0..{len(texts)}", "a slice of the transfer set")
+            )
+        probs = self._cached(f"{set_name}-{own_id[:16]}", texts)
+        return Release(
+            "probabilities",
+            {"probs": np.ascontiguousarray(probs[start:stop])},
+            transfer_id=own_id,
+            label_id=self.label_id,
+            rows=rows,
+        )
+
+    def bias(self, transfer_id: str) -> Release:
+        """Return the bias vector b_k: the teacher's answer to text without content.
+
+        Mean softmax over random inputs, or the histogram of their argmax with one count added to
+        each label as in the published code (Bhardwaj et al., COLING 2022).
+        """
+        texts = self._public("transfer")
+        if fingerprint(texts) != transfer_id:
+            raise ReleaseError(
+                expected("transfer_id", transfer_id, "be this party's", "the same transfer set")
+            )
+        inputs = random_inputs(texts, self.card.bias_inputs, self.card.seed)
+        probs = np.asarray(self._cached(f"random-{transfer_id[:16]}", inputs), np.float64)
+        vector = probs.mean(axis=0)
+        if self.card.bias == "argmax":
+            counts = np.bincount(probs.argmax(axis=1), minlength=len(self.card.labels)) + 1.0
+            vector = counts / counts.sum()
+        return Release(
+            "statistic",
+            {"bias": vector.astype(np.float32)},
+            transfer_id=transfer_id,
+            label_id=self.label_id,
+            rows=(0, len(inputs)),
+            mechanism=f"{self.card.bias} over {len(inputs)} random inputs",
+        )
+
+    def evaluate(self) -> Figures:
+        """Return the teacher's measures on the party's own test rows, as one figure each."""
+        own = self._private("test")
+        if not own.get("text"):
+            return {"rows": 0}
+        with single_thread():
+            probs = training.predict(self._teacher(), own["text"])
+        labels = len(self.card.labels)
+        cost = 1.0 - np.eye(labels)
+        scores = score(probs, np.asarray(own["label"], np.int64), cost, None)
+        return {
+            "rows": len(own["text"]),
+            "accuracy": scores.accuracy,
+            "macro_f1": scores.macro_f1,
+            "nll": scores.nll,
+            "ece": scores.ece,
+        }
+
+    def record(self, release: Release, request_id: str) -> None:
+        """Write the release into the party's ledger, once a request, before the bytes go out."""
+        ledger = self.folder / "ledger.jsonl"
+        entry = ledger_entry(self.card.name, release, request_id)
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        known = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
+        if line not in known:
+            with ledger.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def _fit_teacher(self) -> Figures:
+        rows = self._private("private")
+        label = np.asarray(rows["label"], np.int64)
+        seed = seed_for(self.card.seed, self.card.name, 0, "teacher")
+        with single_thread():
+            teacher = classifier.build(
+                self.card.teacher,
+                len(self.card.labels),
+                seed=seed,
+                public_text=self._public("transfer"),
+                fit_text=rows["text"],
+                cache=self.folder / "cache",
+            )
+            history = training.fit(
+                teacher,
+                rows["text"],
+                training.hard_labels(label),
+                self.card.teacher,
+                seed=seed,
+                progress=f"teacher {self.card.name}",
+            )
+        teacher.save(self.folder / "teacher", self.card.labels)
+        return {"epochs": len(history.held_out), "rows": len(label)}
+
+    def _teacher(self) -> classifier.Classifier:
+        if not (self.folder / "teacher.json").is_file():
+            self.train()
+        return classifier.load(self.folder / "teacher", cache=self.folder / "cache")
+
+    def _cached(self, name: str, texts: Sequence[str]) -> NDArray[np.generic]:
+        path = self.folder / "answers" / f"{name}-{self.card.encoding}.npy"
+        if not path.is_file():
+            with single_thread():
+                probs = training.predict(self._teacher(), texts)
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_suffix(".partial.npy")
+            np.save(partial, probs.astype(self.card.encoding), allow_pickle=False)
+            partial.replace(path)
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
+
+    def _private(self, name: str) -> dict[str, list[Any]]:
+        path = self.folder / f"{name}.jsonl"
+        if not path.is_file():
+            raise DataError(
+                expected("party data", path.name, "exist", f"putting it into {self.card.name}")
+            )
+        return read_rows(path)
+
+    def _public(self, name: str) -> list[str]:
+        if name not in PUBLIC_SETS:
+            raise ReleaseError(expected("set", name, f"be one of {PUBLIC_SETS}", "'transfer'"))
+        texts: list[str] = read_rows(self.folder / self.card.public / f"{name}.jsonl")["text"]
+        return texts
+
+
+def open_party(folder: Path) -> Party:
+    """Return the party whose folder this is."""
+    return Party(folder, read_card(folder))
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)

@@ -1,0 +1,112 @@
+"""The command line: no logic of its own, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedkd.errors import FedkdError
+
+app = typer.Typer(
+    name="fedkd",
+    help="One student distilled from many teachers that may not be shared.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ScenarioFile = Annotated[Path, typer.Argument(help="scenario file (TOML)", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as seeds=[0,1]"),
+]
+
+
+@app.command()
+def run(
+    file: ScenarioFile,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option(help="discard earlier results first")] = False,
+    quiet: Annotated[bool, typer.Option(help="no progress, only the table")] = False,
+) -> None:
+    """Run a scenario: from private data to students, summary and report."""
+    from fedkd import progress
+    from fedkd.run.engine import run_scenario
+    from fedkd.report.table import print_table
+    from fedkd.scenario import load_scenario
+
+    scenario = load_scenario(file, overrides or [])
+    progress.configure(silent=quiet)
+    finished = run_scenario(scenario, fresh=fresh, note=lambda line: quiet or typer.echo(line))
+    print_table(finished.folder)
+    typer.echo(f"report   {finished.report}")
+    for folder in finished.seeds:
+        typer.echo(f"result   {folder.result}")
+
+
+@app.command()
+def check(
+    file: Annotated[Path | None, typer.Argument(help="scenario file (TOML)")] = None,
+    overrides: Overrides = None,
+    schema: Annotated[bool, typer.Option("--schema", help="list every key and default")] = False,
+) -> None:
+    """Print what a scenario would do, without running it."""
+    from fedkd.scenario import load_scenario
+
+    if schema:
+        from fedkd.methods import schema_text
+
+        typer.echo(schema_text())
+        return
+    if file is None:
+        raise FedkdError("Expected a scenario file. Try fedkd check scenarios/quickstart.toml")
+    from fedkd.report.plan import print_plan
+    from fedkd.run.plan import make_plan
+
+    print_plan(make_plan(load_scenario(file, overrides or [])))
+
+
+@app.command()
+def predict(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run, seed or student folder")],
+    text: Annotated[list[str], typer.Argument(help="texts to label")],
+    method: Annotated[str | None, typer.Option(help="method label; the first when absent")] = None,
+) -> None:
+    """Label texts with a student."""
+    from fedkd.run.student import label_texts
+
+    for line in label_texts(run_folder, text, method):
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a configuration")],
+) -> None:
+    """Write summary.json and report.html again and print the table."""
+    from fedkd.report.page import write_report
+    from fedkd.report.summary import write_summary
+    from fedkd.report.table import print_table
+    from fedkd.run.student import configuration_folder
+
+    folder = configuration_folder(run_folder)
+    write_summary(folder)
+    page = write_report(folder)
+    print_table(folder)
+    typer.echo(f"report   {page}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message, not a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except FedkdError as error:
+        typer.secho(f"fedkd: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("fedkd: stopped; the same command goes on from here", err=True)
+        sys.exit(130)

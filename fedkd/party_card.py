@@ -1,0 +1,61 @@
+"""The party's card: what its operator wrote down, and nothing that the server may change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fedkd.scenario import Model
+
+FILE = "party.json"
+
+
+@dataclass(frozen=True)
+class PartyCard:
+    """A party's standing facts, kept in ``party.json`` in its own folder.
+
+    ``public`` is the folder of the public texts, relative to the party's folder. ``seed`` is the
+    run seed from which the party derives its own draws.
+    """
+
+    name: str
+    seed: int
+    labels: tuple[str, ...]
+    teacher: Model
+    encoding: Literal["float32", "float16"]
+    bias: Literal["mean", "argmax"]
+    bias_inputs: int
+    public: str
+
+    def write(self, folder: Path) -> None:
+        """Write the card into the party's folder."""
+        values = asdict(self) | {"teacher": self.teacher.model_dump(exclude_none=True)}
+        (folder / FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> PartyCard:
+    """Read the card in a party's folder."""
+    values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    labels = tuple(values.pop("labels"))
+    return PartyCard(labels=labels, teacher=Model(**values.pop("teacher")), **values)
+
+
+def write_rows(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write equally long columns as JSON lines."""
+    names = list(columns)
+    with path.open("w", encoding="utf-8") as file:
+        for row in zip(*columns.values(), strict=True):
+            file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
+
+
+def read_rows(path: Path) -> dict[str, list[Any]]:
+    """Read JSON lines that all have the same keys into columns."""
+    columns: dict[str, list[Any]] = {}
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            for key, value in json.loads(line).items():
+                columns.setdefault(key, []).append(value)
+    return columns

@@ -1,0 +1,77 @@
+"""The plan: what a scenario would do, in figures, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fedkd.data.federation import split_federation
+from fedkd.methods import parse_methods
+from fedkd.run.prepare import summarise
+from fedkd.run.space import spaces_for
+from fedkd.run.wire import content_bytes, release_content
+from fedkd.release import Release
+from fedkd.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire."""
+
+    scenario: Scenario
+    federation: dict[str, Any]
+    test_rows: int
+    answer_bytes: int
+    evaluation_bytes: int
+    bias_bytes: int
+    methods: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def make_plan(scenario: Scenario) -> Plan:
+    """Load and split the data of the first seed and say what would happen.
+
+    Raises a :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
+    """
+    methods = parse_methods(scenario.method)
+    federation = split_federation(scenario, scenario.seeds[0])
+    facts = summarise(scenario, federation)
+    spaces = spaces_for(scenario, methods, facts, None)
+    test_rows = sum(len(party.test) for party in federation.parties)
+    labels = len(federation.labels)
+    biased = any(method.weights == "bias" for method in methods)
+    space_warnings = [w for space in spaces.values() for w in space.warnings]
+    return Plan(
+        scenario=scenario,
+        federation=facts,
+        test_rows=test_rows,
+        answer_bytes=_answer_bytes(scenario, len(federation.transfer), labels),
+        evaluation_bytes=_answer_bytes(scenario, test_rows, labels),
+        bias_bytes=_bias_bytes(labels) if biased else 0,
+        methods=tuple((method.key, _gets(method)) for method in methods),
+        warnings=tuple(federation.warnings) + tuple(dict.fromkeys(space_warnings)),
+    )
+
+
+def _answer_bytes(scenario: Scenario, rows: int, labels: int) -> int:
+    step = scenario.run.block_rows
+    sizes = [min(step, rows - start) for start in range(0, rows, step)]
+    dtype = np.dtype(scenario.release.encoding)
+    return sum(_release_bytes("probs", np.zeros((size, labels), dtype)) for size in sizes)
+
+
+def _bias_bytes(labels: int) -> int:
+    return _release_bytes("bias", np.zeros(labels, np.float32))
+
+
+def _release_bytes(name: str, array: np.ndarray[Any, Any]) -> int:
+    release = Release("probabilities", {name: array}, "0" * 64, "0" * 64, (0, len(array)))
+    return content_bytes(release_content(release, "answer/transfer/party/0-0"))
+
+
+def _gets(method: Any) -> str:
+    asks = " and ".join(method.asks)
+    extra = ", bias vectors" if method.weights == "bias" else ""
+    return f"{asks} of every teacher{extra}, weights by {method.weights}"

@@ -1,0 +1,108 @@
+"""Laying out a simulated federation on disk: public texts, and a folder for each party."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+
+from fedkd.data.federation import Federation, split_federation
+from fedkd.party_card import PartyCard, write_rows
+from fedkd.run.folder import RunFolder, write_arrays, write_json, write_text
+from fedkd.scenario import Scenario
+
+_PACKAGES = ("fedkd", "flwr", "torch", "numpy", "scipy", "scikit-learn", "transformers", "datasets")
+
+
+def prepare_run(scenario: Scenario, seed: int) -> RunFolder:
+    """Make the run folder of one seed and deal the rows, unless that is done already.
+
+    ``federation.json`` is written last and marks the layout complete.
+    """
+    folder = RunFolder(scenario.folder(seed))
+    folder.root.mkdir(parents=True, exist_ok=True)
+    if not folder.scenario.is_file():
+        values = json.loads(
+            scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
+        )
+        write_text(folder.scenario, tomli_w.dumps(values))
+        write_json(folder.root / "environment.json", environment())
+    if not (folder.root / "federation.json").is_file():
+        lay_out(scenario, seed, split_federation(scenario, seed), folder)
+    return folder
+
+
+def lay_out(scenario: Scenario, seed: int, federation: Federation, folder: RunFolder) -> None:
+    """Write the public texts, the server's truth and every party's own folder."""
+    public = folder.public
+    public.mkdir(parents=True, exist_ok=True)
+    write_rows(public / "transfer.jsonl", {"text": federation.transfer.text})
+    test = [text for party in federation.parties for text in party.test.text]
+    write_rows(public / "test.jsonl", {"text": test})
+    names = [party.name for party in federation.parties]
+    owner = np.repeat(np.arange(len(names)), [len(p.test) for p in federation.parties])
+    write_arrays(
+        folder.truth,
+        {
+            "test": np.concatenate([party.test.label for party in federation.parties]),
+            "party": owner,
+            "transfer": federation.transfer.label,
+        },
+    )
+    for index, party in enumerate(federation.parties):
+        own = folder.party(index)
+        own.mkdir(parents=True, exist_ok=True)
+        for name, rows in (("private", party.train), ("test", party.test)):
+            write_rows(own / f"{name}.jsonl", {"text": rows.text, "label": rows.label.tolist()})
+        _card(scenario, seed, federation, index).write(own)
+    write_json(folder.root / "federation.json", summarise(scenario, federation))
+
+
+def summarise(scenario: Scenario, federation: Federation) -> dict[str, object]:
+    """Return the plan in figures: rows, label counts and teacher of each party, and warnings."""
+    labels = len(federation.labels)
+    parties = {
+        party.name: {
+            "rows": len(party.train),
+            "test_rows": len(party.test),
+            "label_counts": np.bincount(party.train.label, minlength=labels).tolist(),
+            "teacher": scenario.teacher.for_party(index, party.name).model,
+        }
+        for index, party in enumerate(federation.parties)
+    }
+    return {
+        "labels": list(federation.labels),
+        "values": federation.values,
+        "coordinates": federation.coordinates,
+        "parties": parties,
+        "transfer_rows": len(federation.transfer),
+        "warnings": list(federation.warnings),
+    }
+
+
+def environment() -> dict[str, object]:
+    """Return what the figures were measured with."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _card(scenario: Scenario, seed: int, federation: Federation, index: int) -> PartyCard:
+    name = federation.parties[index].name
+    return PartyCard(
+        name=name,
+        seed=seed,
+        labels=federation.labels,
+        teacher=scenario.teacher.for_party(index, name),
+        encoding=scenario.release.encoding,
+        bias=scenario.release.bias,
+        bias_inputs=scenario.release.bias_inputs,
+        public=str(Path("..", "..", "public")),
+    )

@@ -1,0 +1,113 @@
+"""Releases and requests as Flower records, and how many bytes they are."""
+
+from __future__ import annotations
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+
+from fedkd.errors import ReleaseError, expected
+from fedkd.release import Release, ReleaseKind
+
+Scalar = int | float | str
+REQUEST = "request"
+REFUSAL = "refusal"
+METRICS = "metrics"
+_ARRAYS = "release.arrays"
+_FACTS = "release.facts"
+_NO_EPSILON = "none"
+
+
+def encode_content(content: RecordDict) -> bytes:
+    """Return the content of a message as it crosses the wire."""
+    data: bytes = recorddict_to_proto(content).SerializeToString(deterministic=True)
+    return data
+
+
+def decode_content(data: bytes) -> RecordDict:
+    """Return the content that :func:`encode_content` wrote."""
+    return recorddict_from_proto(ProtoRecordDict.FromString(data))
+
+
+def content_bytes(content: RecordDict) -> int:
+    """Return how many bytes a message's content takes on the wire, framing left out."""
+    return int(recorddict_to_proto(content).ByteSize())
+
+
+def request_content(fields: dict[str, Scalar]) -> RecordDict:
+    """Return a request: plain scalars by name."""
+    return RecordDict({REQUEST: ConfigRecord(dict(fields))})
+
+
+def request_fields(content: RecordDict) -> dict[str, Scalar]:
+    """Return the scalars of a request."""
+    return {key: value for key, value in _config(content, REQUEST).items()}  # type: ignore[misc]
+
+
+def refusal_content(reason: str) -> RecordDict:
+    """Return a reply that says why there is no release."""
+    return RecordDict({REFUSAL: ConfigRecord({"reason": reason})})
+
+
+def refusal_reason(content: RecordDict) -> str | None:
+    """Return why the party refused, or None where it did not."""
+    if REFUSAL not in content.config_records:
+        return None
+    return str(_config(content, REFUSAL)["reason"])
+
+
+def release_content(release: Release, request_id: str) -> RecordDict:
+    """Return a release as Flower records, tied to the request that it answers."""
+    epsilon = _NO_EPSILON if release.epsilon_spent is None else repr(release.epsilon_spent)
+    facts: dict[str, Scalar] = {
+        "kind": release.kind,
+        "transfer_id": release.transfer_id,
+        "label_id": release.label_id,
+        "start": release.rows[0],
+        "stop": release.rows[1],
+        "mechanism": release.mechanism,
+        "epsilon_spent": epsilon,
+        "schema": release.schema,
+        "request_id": request_id,
+    }
+    arrays = {name: Array(array) for name, array in release.arrays.items()}
+    return RecordDict({_ARRAYS: ArrayRecord(arrays), _FACTS: ConfigRecord(dict(facts))})
+
+
+def content_release(content: RecordDict, request_id: str) -> Release:
+    """Return the release in a reply.
+
+    Raises :class:`ReleaseError` where records are missing, unknown or answer another request.
+    """
+    names = sorted(content.keys())
+    if names != sorted((_ARRAYS, _FACTS)):
+        raise ReleaseError(expected("records", names, "be a release", "the same fedkd version"))
+    facts = _config(content, _FACTS)
+    try:
+        epsilon = str(facts["epsilon_spent"])
+        answered = str(facts["request_id"])
+        kind: ReleaseKind = str(facts["kind"])  # type: ignore[assignment]
+        release = Release(
+            kind=kind,
+            arrays={name: array.numpy() for name, array in content.array_records[_ARRAYS].items()},
+            transfer_id=str(facts["transfer_id"]),
+            label_id=str(facts["label_id"]),
+            rows=(int(str(facts["start"])), int(str(facts["stop"]))),
+            mechanism=str(facts["mechanism"]),
+            epsilon_spent=None if epsilon == _NO_EPSILON else float(epsilon),
+            schema=int(str(facts["schema"])),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ReleaseError(
+            expected("release", type(error).__name__, "decode", "the same fedkd version")
+        ) from error
+    if answered != request_id:
+        raise ReleaseError(
+            expected("request_id", answered, f"equal {request_id!r}", "answering each request once")
+        )
+    return release
+
+
+def _config(content: RecordDict, name: str) -> ConfigRecord:
+    record: ConfigRecord = content.config_records[name]
+    return record

@@ -1,0 +1,117 @@
+"""From the intake to a student for each method."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedkd.intake import Intake
+from fedkd.methods.method import Method
+from fedkd.models import classifier, training
+from fedkd.models.determinism import single_thread
+from fedkd.run.folder import RunFolder, read_json, slug, write_arrays, write_json
+from fedkd.scenario import Model
+from fedkd.seeds import seed_for
+from fedkd.transport.ground_cost import LabelSpace
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass
+class Distillery:
+    """Everything that the students of one run have in common: data, model, first weights.
+
+    All methods start from the same initial student (one seed), so a comparison between two of
+    them differs in targets and loss alone.
+    """
+
+    folder: RunFolder
+    model: Model
+    labels: tuple[str, ...]
+    seed: int
+    transfer: Sequence[str]
+    test: Sequence[str]
+    _inputs: dict[str, training.Inputs] = field(default_factory=dict)
+
+    def distil(self, method: Method, intake: Intake, space: LabelSpace) -> Probabilities:
+        """Return the predictions on the test set of the student of one method.
+
+        A student that is on disk already, from a run that was stopped, is used as it is.
+        """
+        home = self.folder.student(method.key)
+        stored = home / "predictions.npz"
+        if not stored.is_file():
+            targets = method.targets(intake, space)
+            probs = self.fit(
+                lambda logits, rows: method.loss(logits, targets, rows), home, method.key
+            )
+            write_arrays(stored, {"test": probs})
+        return load_predictions(stored)
+
+    def fit(self, loss: training.LossFunction, home: Path, title: str) -> Probabilities:
+        """Train a fresh student on the transfer set with this loss; save it and predict."""
+        seed = seed_for(self.seed, "server", 0, "student")
+        with single_thread():
+            student = classifier.build(
+                self.model,
+                len(self.labels),
+                seed=seed,
+                public_text=self.transfer,
+                fit_text=self.transfer,
+                cache=self.folder.root / "cache",
+            )
+            history = training.fit(
+                student,
+                self._featurised(student, "transfer", self.transfer),
+                loss,
+                self.model,
+                seed=seed,
+                progress=f"student {title}",
+            )
+            probs = training.predict(student, self._featurised(student, "test", self.test))
+        student.save(home, self.labels)
+        write_json(home / "history.json", {"held_out": list(history.held_out)})
+        self.folder.log(
+            "metrics", {"student": title, "epochs": len(history.held_out), "best": history.best}
+        )
+        return probs
+
+    def _featurised(
+        self, student: classifier.Classifier, name: str, texts: Sequence[str]
+    ) -> training.Inputs:
+        if name not in self._inputs:
+            self._inputs[name] = student.inputs(texts)
+        return self._inputs[name]
+
+
+def load_predictions(path: Path) -> Probabilities:
+    """Return the stored test probabilities (rows, labels) float64."""
+    with np.load(path, allow_pickle=False) as arrays:
+        probs: Probabilities = arrays["test"].astype(np.float64)
+    return probs
+
+
+def student_digest(folder: RunFolder, key: str) -> str:
+    """Return the sha256 over the files that make up a student, in name order."""
+    home = folder.students / slug(key)
+    digest = hashlib.sha256()
+    for file in sorted(home.rglob("*")):
+        if file.is_file() and file.suffix in {".safetensors", ".json", ".txt"}:
+            digest.update(f"{file.relative_to(home).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def point_to_main_student(folder: RunFolder, key: str) -> None:
+    """Let ``student`` in the run folder lead to the first method's student."""
+    link = folder.root / "student"
+    if not link.is_symlink():
+        link.symlink_to(Path("students") / slug(key), target_is_directory=True)
+
+
+__all__ = ["Distillery", "load_predictions", "point_to_main_student", "read_json", "student_digest"]

@@ -1,0 +1,127 @@
+"""The receiving side of the intake: check a release, store it, remember it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedkd.errors import ReleaseError, expected
+from fedkd.intake import Intake
+from fedkd.privacy.ledger import release_digest
+from fedkd.release import Release, check_release
+from fedkd.run.folder import append_json, read_json_lines, write_text
+
+Rows = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Stores the answers of all parties for one public set, in blocks of rows."""
+
+    folder: Path
+    transfer_id: str
+    label_id: str
+    rows: int
+    labels: int
+    block_rows: int
+
+    @property
+    def blocks(self) -> tuple[Rows, ...]:
+        """The slices that are asked for, in order."""
+        step = self.block_rows
+        return tuple((s, min(s + step, self.rows)) for s in range(0, self.rows, step))
+
+    def missing(self, party: str) -> tuple[Rows, ...]:
+        """Return the blocks that this party has not delivered yet."""
+        have = {tuple(entry["rows"]) for entry in read_json_lines(self._received(party))}
+        return tuple(block for block in self.blocks if block not in have)
+
+    def accept(self, party: str, release: Release, rows: Rows) -> None:
+        """Check a block of probabilities and store it.
+
+        Raises :class:`ReleaseError` with the reason where the release is not what was asked for.
+        """
+        check_release(
+            release,
+            kind="probabilities",
+            transfer_id=self.transfer_id,
+            label_id=self.label_id,
+            rows=rows,
+            labels=self.labels,
+        )
+        if rows not in self.missing(party):
+            raise ReleaseError(
+                expected("rows", rows, "be missing", "answering each block once")
+            )
+        probs = release.arrays["probs"]
+        target = self._open(party, probs.dtype)
+        if target.dtype != probs.dtype:
+            raise ReleaseError(
+                expected(
+                    "probs.dtype",
+                    probs.dtype.name,
+                    f"stay {target.dtype.name} for all blocks",
+                    "one encoding per round",
+                )
+            )
+        target[rows[0] : rows[1]] = probs
+        target.flush()
+        append_json(
+            self._received(party), {"rows": list(rows), "sha256": release_digest(release)}
+        )
+
+    def accept_bias(self, party: str, release: Release, inputs: int) -> None:
+        """Check a bias vector and store it; raises :class:`ReleaseError` with the reason."""
+        check_release(
+            release,
+            kind="statistic",
+            transfer_id=self.transfer_id,
+            label_id=self.label_id,
+            rows=(0, inputs),
+            labels=self.labels,
+        )
+        folder = self.folder / party
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / ".bias.partial.npy"
+        np.save(partial, release.arrays["bias"], allow_pickle=False)
+        partial.replace(folder / "bias.npy")
+
+    def has_bias(self, party: str) -> bool:
+        """Whether the bias vector of this party is stored."""
+        return (self.folder / party / "bias.npy").is_file()
+
+    def describe(self, party: str, rows: int) -> None:
+        """Store how many private rows a party says it holds."""
+        write_text(self.folder / party / "party.json", json.dumps({"rows": rows}) + "\n")
+
+    def close(self, parties: Sequence[str], sizes: Mapping[str, int], *, bias: bool) -> Intake:
+        """Return the read-only view over the parties that delivered everything."""
+        names = tuple(sorted(parties))
+        vectors = None
+        if bias:
+            files = [self.folder / name / "bias.npy" for name in names]
+            vectors = np.stack([np.load(f, allow_pickle=False) for f in files]).astype(np.float64)
+        return Intake(
+            folder=self.folder,
+            parties=names,
+            rows=self.rows,
+            labels=self.labels,
+            sizes=np.array([sizes[name] for name in names], np.float64),
+            bias=vectors,
+        )
+
+    def _received(self, party: str) -> Path:
+        return self.folder / party / "received.jsonl"
+
+    def _open(self, party: str, dtype: np.dtype[np.generic]) -> np.memmap[tuple[int, ...], np.dtype[np.generic]]:
+        path = self.folder / party / "probs.npy"
+        if path.is_file():
+            return np.lib.format.open_memmap(path, mode="r+")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return np.lib.format.open_memmap(
+            path, mode="w+", dtype=dtype, shape=(self.rows, self.labels)
+        )

@@ -1,0 +1,240 @@
+"""The talk with the parties: who is there, train, answer, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from flwr.app import RecordDict
+from flwr.serverapp import Grid
+
+from fedkd.errors import ReleaseError, expected
+from fedkd.intake import Intake
+from fedkd.privacy.ledger import ledger_entry
+from fedkd.progress import track
+from fedkd.release import Release, fingerprint
+from fedkd.run.folder import RunFolder
+from fedkd.run.wire import METRICS, Scalar, content_release
+from server.intake import Receiver, Rows
+from server.rounds import Request, Rounds, require_quorum, wait_for_nodes
+
+DESCRIPTION = "description"
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a round asks for, from the scenario."""
+
+    parties: int
+    quorum: int
+    labels: tuple[str, ...]
+    block_rows: int
+    bias_inputs: int | None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a round brought in: answers on both public sets, and each teacher's own figures."""
+
+    transfer: Intake
+    test: Intake
+    teachers: dict[str, Figures]
+
+
+def run_protocol(
+    grid: Grid,
+    folder: RunFolder,
+    rounds: Rounds,
+    terms: Terms,
+    transfer: Sequence[str],
+    test: Sequence[str],
+) -> Answers:
+    """Carry out one round with all parties and return their checked answers.
+
+    Raises :class:`~fedkd.errors.QuorumError` where too few parties remain; what was accepted until
+    then stays in the intake, and the same run asks only for what is missing.
+    """
+    present = describe(grid, rounds, terms, fingerprint(terms.labels))
+    sizes = {party: int(facts["rows"]) for party, facts in present.items()}
+    active = sorted(present)
+    active = _train(rounds, active)
+    require_quorum("train", len(active), terms.quorum)
+    receivers = {
+        "transfer": _receiver(folder, "transfer", terms, transfer),
+        "test": _receiver(folder, "test", terms, test),
+    }
+    for name, receiver in receivers.items():
+        active = _collect(rounds, receiver, active, name)
+        require_quorum(f"answer {name}", len(active), terms.quorum)
+    answering = receivers["transfer"]
+    if terms.bias_inputs is not None:
+        active = _collect_bias(rounds, answering, active, terms.bias_inputs)
+        require_quorum("bias", len(active), terms.quorum)
+    for party in active:
+        answering.describe(party, sizes[party])
+    return Answers(
+        transfer=answering.close(active, sizes, bias=terms.bias_inputs is not None),
+        test=receivers["test"].close(active, sizes, bias=False),
+        teachers=_evaluate(rounds, active),
+    )
+
+
+def describe(
+    grid: Grid, rounds: Rounds, terms: Terms, label_id: str
+) -> dict[str, dict[str, Scalar]]:
+    """Learn the parties' names and sizes, and remember which node is which party."""
+    found: dict[str, dict[str, Scalar]] = {}
+    there = wait_for_nodes(grid, terms.parties, terms.quorum)
+    nodes = {f"node-{node}": node for node in there}
+    rounds.nodes.update(nodes)
+
+    def accept(request: Request, content: RecordDict) -> None:
+        facts = _description(content, label_id)
+        name = str(facts["party"])
+        if name in found:
+            raise ReleaseError(expected("party", name, "be one node's name", "another name"))
+        found[name] = facts
+        rounds.nodes[name] = nodes[request.party]
+        rounds.folder.log("wire", {"alias": request.party, "party": name})
+
+    rounds.ask([Request(node, "query.describe", f"describe/{node}") for node in nodes], accept)
+    require_quorum("describe", len(found), terms.quorum)
+    return found
+
+
+def wire_totals(folder: RunFolder) -> dict[str, dict[str, int]]:
+    """Return the bytes of message contents per party, ``up`` and ``down``, as counted."""
+    totals: dict[str, dict[str, int]] = {}
+    for record in folder.records("wire"):
+        party = record["party"]
+        if "alias" in record:
+            unnamed = totals.pop(record["alias"], {"up": 0, "down": 0})
+            for direction, count in unnamed.items():
+                totals.setdefault(party, {"up": 0, "down": 0})[direction] += count
+        else:
+            totals.setdefault(party, {"up": 0, "down": 0})[record["direction"]] += record["bytes"]
+    return dict(sorted(totals.items()))
+
+
+def _description(content: RecordDict, label_id: str) -> dict[str, Scalar]:
+    record = content.config_records.get(DESCRIPTION)
+    if record is None or not {"party", "rows", "label_id", "teacher"} <= set(record):
+        raise ReleaseError(expected("description", sorted(content), "be whole", "this version"))
+    facts: dict[str, Scalar] = {key: value for key, value in record.items()}  # type: ignore[misc]
+    name = str(facts["party"])
+    if not name or PurePath(name).name != name or name.startswith("."):
+        raise ReleaseError(expected("party", name, "be usable as a folder name", "plain letters"))
+    if facts["label_id"] != label_id:
+        raise ReleaseError(
+            expected(
+                "label_id", facts["label_id"], f"equal {label_id!r}", "the scenario's label list"
+            )
+        )
+    return facts
+
+
+def _train(rounds: Rounds, parties: Sequence[str]) -> list[str]:
+    requests = [Request(party, "train.teacher", f"train/{party}") for party in parties]
+    return _ask_each(rounds, requests, lambda request, content: None, "training teachers")
+
+
+def _evaluate(rounds: Rounds, parties: Sequence[str]) -> dict[str, Figures]:
+    figures: dict[str, Figures] = {}
+
+    def accept(request: Request, content: RecordDict) -> None:
+        record = content.metric_records.get(METRICS)
+        if record is None:
+            raise ReleaseError(expected("reply", sorted(content), "be figures", "this version"))
+        figures[request.party] = {key: float(str(value)) for key, value in record.items()}
+
+    requests = [Request(party, "evaluate.teacher", f"evaluate/{party}") for party in parties]
+    _ask_each(rounds, requests, accept, "measuring teachers")
+    return figures
+
+
+def _receiver(folder: RunFolder, name: str, terms: Terms, texts: Sequence[str]) -> Receiver:
+    return Receiver(
+        folder=folder.intake if name == "transfer" else folder.evaluation,
+        transfer_id=fingerprint(texts),
+        label_id=fingerprint(terms.labels),
+        rows=len(texts),
+        labels=len(terms.labels),
+        block_rows=terms.block_rows,
+    )
+
+
+def _collect(rounds: Rounds, receiver: Receiver, parties: Sequence[str], name: str) -> list[str]:
+    active = list(parties)
+    for block in receiver.blocks:
+        requests = [
+            Request(
+                party,
+                "query.answer",
+                f"answer/{name}/{party}/{block[0]}-{block[1]}",
+                {
+                    "set": name,
+                    "start": block[0],
+                    "stop": block[1],
+                    "transfer_id": receiver.transfer_id,
+                },
+            )
+            for party in active
+            if block in receiver.missing(party)
+        ]
+        accept = _storing(rounds, receiver, block)
+        given_up = {r.party for r in requests} - set(
+            _ask_each(rounds, requests, accept, f"answers for {name} rows {block[0]}–{block[1]}")
+        )
+        active = [party for party in active if party not in given_up]
+    return active
+
+
+def _storing(
+    rounds: Rounds, receiver: Receiver, block: Rows
+) -> Callable[[Request, RecordDict], None]:
+    def accept(request: Request, content: RecordDict) -> None:
+        release = content_release(content, request.identifier)
+        receiver.accept(request.party, release, block)
+        _record(rounds, request, release)
+
+    return accept
+
+
+def _collect_bias(
+    rounds: Rounds, receiver: Receiver, parties: Sequence[str], inputs: int
+) -> list[str]:
+    def accept(request: Request, content: RecordDict) -> None:
+        release = content_release(content, request.identifier)
+        receiver.accept_bias(request.party, release, inputs)
+        _record(rounds, request, release)
+
+    waiting = [party for party in parties if not receiver.has_bias(party)]
+    fields: dict[str, Scalar] = {"transfer_id": receiver.transfer_id}
+    requests = [Request(party, "query.bias", f"bias/{party}", fields) for party in waiting]
+    given = set(_ask_each(rounds, requests, accept, "bias vectors"))
+    return [party for party in parties if party in given or party not in waiting]
+
+
+def _record(rounds: Rounds, request: Request, release: Release) -> None:
+    rounds.folder.log("ledger", ledger_entry(request.party, release, request.identifier))
+
+
+def _ask_each(
+    rounds: Rounds,
+    requests: Sequence[Request],
+    accept: Callable[[Request, RecordDict], None],
+    title: str,
+) -> list[str]:
+    """Ask and return the parties that gave a usable reply, in name order."""
+    done: list[str] = []
+    with track(title, len(requests)) as step:
+
+        def count(request: Request, content: RecordDict) -> None:
+            accept(request, content)
+            done.append(request.party)
+            step(1)
+
+        rounds.ask(requests, count)
+    return sorted(done)

@@ -1,0 +1,155 @@
+"""Rounds of questions: ask, check, ask again, and go on with a quorum."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedkd.errors import QuorumError, ReleaseError, expected
+from fedkd.run.folder import RunFolder
+from fedkd.run.wire import Scalar, content_bytes, refusal_reason, request_content
+
+NODE_WAIT_SECONDS = 120.0
+Accept = Callable[["Request", RecordDict], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to one party. ``identifier`` names it across repetitions and restarts."""
+
+    party: str
+    kind: str
+    identifier: str
+    fields: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass
+class Rounds:
+    """The server's side of the wire for one run.
+
+    ``nodes`` maps a party to its Flower node. Every content that goes out or comes in is counted
+    in the run folder's ``wire.jsonl``.
+    """
+
+    grid: Grid
+    folder: RunFolder
+    retries: int
+    deadline: float
+    nodes: dict[str, int] = field(default_factory=dict)
+
+    def ask(self, requests: Sequence[Request], accept: Accept) -> list[Request]:
+        """Send the requests, hand each usable reply to ``accept``; return those without one.
+
+        A reply is unusable where Flower reports an error, the party refuses, or ``accept`` raises
+        :class:`ReleaseError`; the reason is recorded in ``events.jsonl``, told to the party with
+        the next attempt, and after ``retries`` further attempts the request is given up.
+        """
+        open_requests = list(requests)
+        reasons: dict[str, str] = {}
+        for attempt in range(self.retries + 1):
+            if not open_requests:
+                break
+            reasons = self._attempt(open_requests, reasons, attempt, accept)
+            open_requests = [r for r in open_requests if r.identifier in reasons]
+        return open_requests
+
+    def _attempt(
+        self, requests: Sequence[Request], last: dict[str, str], attempt: int, accept: Accept
+    ) -> dict[str, str]:
+        messages = [self._message(r, attempt, last.get(r.identifier)) for r in requests]
+        reasons = {request.identifier: "no reply within the deadline" for request in requests}
+        replies = self.grid.send_and_receive(messages, timeout=self.deadline)
+        # An error made by the SuperLink bears no node: only the message tells whose it is.
+        pairs = zip(messages, requests, strict=True)
+        sent = {message.metadata.message_id: request for message, request in pairs}
+        for reply in replies:
+            request = sent.pop(reply.metadata.reply_to_message_id, None)
+            if request is None:
+                self.folder.log("events", {"event": "stray or repeated reply dropped"})
+                continue
+            reason = self._take(request, reply, accept)
+            if reason is None:
+                del reasons[request.identifier]
+            else:
+                reasons[request.identifier] = reason
+        for request in requests:
+            if request.identifier in reasons:
+                self._record(request, attempt, reasons[request.identifier])
+        return reasons
+
+    def _take(self, request: Request, reply: Message, accept: Accept) -> str | None:
+        if reply.has_error():
+            return f"Flower error {reply.error.code}: {reply.error.reason}"
+        self._count(request, "up", content_bytes(reply.content))
+        refusal = refusal_reason(reply.content)
+        if refusal is not None:
+            return f"refused: {refusal}"
+        try:
+            accept(request, reply.content)
+        except ReleaseError as error:
+            return f"rejected: {error}"
+        return None
+
+    def _message(self, request: Request, attempt: int, reason: str | None) -> Message:
+        fields: dict[str, Scalar] = {"request_id": request.identifier, "attempt": attempt}
+        if reason is not None:
+            fields["rejected"] = reason
+        content = request_content(fields | request.fields)
+        self._count(request, "down", content_bytes(content))
+        return Message(content, self.nodes[request.party], request.kind)
+
+    def _count(self, request: Request, direction: str, count: int) -> None:
+        self.folder.log(
+            "wire",
+            {
+                "party": request.party,
+                "direction": direction,
+                "kind": request.kind,
+                "request": request.identifier,
+                "bytes": count,
+            },
+        )
+
+    def _record(self, request: Request, attempt: int, reason: str) -> None:
+        self.folder.log(
+            "events",
+            {
+                "event": "unusable reply",
+                "party": request.party,
+                "request": request.identifier,
+                "attempt": attempt,
+                "reason": reason,
+            },
+        )
+
+
+def wait_for_nodes(grid: Grid, count: int, quorum: int) -> list[int]:
+    """Return the node ids once ``count`` nodes are there; in a simulation they come late.
+
+    After two minutes it goes on with ``quorum`` of them, or raises :class:`QuorumError`.
+    """
+    end = time.monotonic() + NODE_WAIT_SECONDS
+    while len(nodes := sorted(grid.get_node_ids())) < count and time.monotonic() < end:
+        time.sleep(0.2)
+    if len(nodes) < quorum:
+        raise QuorumError(
+            expected("nodes", len(nodes), f"be at least {quorum}", "starting the missing ones")
+        )
+    return nodes
+
+
+def require_quorum(stage: str, present: int, quorum: int) -> None:
+    """Raise :class:`QuorumError` where too few parties are left."""
+    if present < quorum:
+        raise QuorumError(
+            expected(
+                f"parties that completed {stage!r}",
+                present,
+                f"be at least quorum={quorum}",
+                "reading events.jsonl, or a smaller parties.quorum",
+            )
+        )
