@@ -7,15 +7,16 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.party import Party, open_party
 from fedkd.errors import FedkdError
 from fedkd.release import Release
 from fedkd.run.wire import (
-    METRICS,
     Scalar,
+    description_content,
+    metrics_content,
     refusal_content,
     release_content,
     request_fields,
@@ -23,7 +24,6 @@ from fedkd.run.wire import (
 
 app = ClientApp()
 Handler = Callable[[Party, dict[str, Scalar]], RecordDict]
-DESCRIPTION = "description"
 
 
 def party_folder(context: Context) -> Path:
@@ -53,7 +53,7 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
             content = handler(open_party(folder), request_fields(message.content))
         except FedkdError as error:
             content = refusal_content(f"{type(error).__name__}: {error}")
-        except Exception as error:  # noqa: BLE001  # the boundary: nothing else may cross it
+        except Exception as error:  # the boundary: nothing else may cross it
             if folder.is_dir():
                 with (folder / "errors.log").open("a", encoding="utf-8") as log:
                     log.write(traceback.format_exc())
@@ -67,14 +67,14 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
 @guarded
 def describe(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Say who this is and how many private rows it holds."""
-    return RecordDict({DESCRIPTION: ConfigRecord(dict(party.describe()))})
+    return description_content(party.describe())
 
 
 @app.train("teacher")
 @guarded
 def train(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Train the private teacher."""
-    return RecordDict({METRICS: MetricRecord(dict(party.train()))})
+    return metrics_content(party.train())
 
 
 @app.query("answer")
@@ -97,7 +97,7 @@ def bias(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 @guarded
 def evaluate(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Measure the teacher on the party's own test rows."""
-    return RecordDict({METRICS: MetricRecord(dict(party.evaluate()))})
+    return metrics_content(party.evaluate())
 
 
 def _send(party: Party, release: Release, fields: dict[str, Scalar]) -> RecordDict:

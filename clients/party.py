@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
+from fedkd.files import read_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.party_card import PartyCard, read_card, read_rows
+from fedkd.party_card import PartyCard, read_card
 from fedkd.privacy.ledger import ledger_entry
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
@@ -37,7 +38,7 @@ class Party:
         """Fingerprint of the label list."""
         return fingerprint(self.card.labels)
 
-    def describe(self) -> dict[str, int | str]:
+    def describe(self) -> dict[str, int | float | str]:
         """Return what the server needs to know before it asks."""
         return {
             "party": self.card.name,
@@ -158,7 +159,7 @@ class Party:
                 progress=f"teacher {self.card.name}",
             )
         teacher.save(self.folder / "teacher", self.card.labels)
-        return {"epochs": len(history.held_out), "rows": len(label)}
+        return {"epochs": len(history.held_out_loss) - 1, "rows": len(label)}
 
     def _teacher(self) -> classifier.Classifier:
         if not (self.folder / "teacher.json").is_file():

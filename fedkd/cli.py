@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -33,15 +34,17 @@ def run(
     quiet: Annotated[bool, typer.Option(help="no progress, only the table")] = False,
 ) -> None:
     """Run a scenario: from private data to students, summary and report."""
-    from fedkd import progress
-    from fedkd.run.engine import run_scenario
+    from fedkd.progress import silent
+    from fedkd.report.folder import load_results
+    from fedkd.report.summary import summarise
     from fedkd.report.table import print_table
+    from fedkd.run.engine import run_scenario
     from fedkd.scenario import load_scenario
 
     scenario = load_scenario(file, overrides or [])
-    progress.configure(silent=quiet)
-    finished = run_scenario(scenario, fresh=fresh, note=lambda line: quiet or typer.echo(line))
-    print_table(finished.folder)
+    with silent() if quiet else nullcontext():
+        finished = run_scenario(scenario, fresh=fresh, note=_no_note if quiet else typer.echo)
+    print_table(summarise(load_results(finished.folder)))
     typer.echo(f"report   {finished.report}")
     for folder in finished.seeds:
         typer.echo(f"result   {folder.result}")
@@ -57,21 +60,21 @@ def check(
     from fedkd.scenario import load_scenario
 
     if schema:
-        from fedkd.methods import schema_text
+        from fedkd.schema import schema_text
 
         typer.echo(schema_text())
         return
     if file is None:
         raise FedkdError("Expected a scenario file. Try fedkd check scenarios/quickstart.toml")
-    from fedkd.report.plan import print_plan
     from fedkd.run.plan import make_plan
+    from fedkd.run.plan_text import print_plan
 
     print_plan(make_plan(load_scenario(file, overrides or [])))
 
 
 @app.command()
 def predict(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run, seed or student folder")],
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="run or student folder")],
     text: Annotated[list[str], typer.Argument(help="texts to label")],
     method: Annotated[str | None, typer.Option(help="method label; the first when absent")] = None,
 ) -> None:
@@ -87,16 +90,21 @@ def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a configuration")],
 ) -> None:
     """Write summary.json and report.html again and print the table."""
+    from fedkd.report.folder import load_results
     from fedkd.report.page import write_report
-    from fedkd.report.summary import write_summary
+    from fedkd.report.summary import summarise, write_summary
     from fedkd.report.table import print_table
     from fedkd.run.student import configuration_folder
 
     folder = configuration_folder(run_folder)
     write_summary(folder)
     page = write_report(folder)
-    print_table(folder)
+    print_table(summarise(load_results(folder)))
     typer.echo(f"report   {page}")
+
+
+def _no_note(line: str) -> None:
+    """Keep a line to itself."""
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,21 +40,3 @@ def read_card(folder: Path) -> PartyCard:
     values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     labels = tuple(values.pop("labels"))
     return PartyCard(labels=labels, teacher=Model(**values.pop("teacher")), **values)
-
-
-def write_rows(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write equally long columns as JSON lines."""
-    names = list(columns)
-    with path.open("w", encoding="utf-8") as file:
-        for row in zip(*columns.values(), strict=True):
-            file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
-
-
-def read_rows(path: Path) -> dict[str, list[Any]]:
-    """Read JSON lines that all have the same keys into columns."""
-    columns: dict[str, list[Any]] = {}
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            for key, value in json.loads(line).items():
-                columns.setdefault(key, []).append(value)
-    return columns

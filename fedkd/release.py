@@ -60,8 +60,13 @@ def fingerprint(items: Iterable[str]) -> str:
 
 
 def check_release(
-    release: Release, *, kind: ReleaseKind, transfer_id: str, label_id: str,
-    rows: tuple[int, int], labels: int,
+    release: Release,
+    *,
+    kind: ReleaseKind,
+    transfer_id: str,
+    label_id: str,
+    rows: tuple[int, int],
+    labels: int,
 ) -> None:
     """Raise :class:`ReleaseError` unless the release is what was asked for.
 
@@ -96,14 +101,16 @@ def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
         raise ReleaseError(
-            expected(f"{name}: count of non-finite values", bad, "equal 0", "a teacher that converged")
+            expected(f"{name}: count of non-finite values", bad, "equal 0", "another teacher")
         )
     off = float(np.abs(values.sum(axis=-1) - 1).max()) if values.size else 0.0
     low = float(values.min()) if values.size else 0.0
     if low < 0 or off > SIMPLEX_TOLERANCE[array.dtype.name]:
         raise ReleaseError(
             expected(
-                f"{name}: smallest value and largest |sum - 1|", (low, off),
-                f"lie on the simplex within {SIMPLEX_TOLERANCE[array.dtype.name]}", "a softmax",
+                f"{name}: smallest value and largest |sum - 1|",
+                (low, off),
+                f"lie on the simplex within {SIMPLEX_TOLERANCE[array.dtype.name]}",
+                "a softmax",
             )
         )

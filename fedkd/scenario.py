@@ -283,13 +283,6 @@ def dump_scenario(scenario: Scenario) -> str:
     return scenario.model_dump_json(by_alias=True, exclude_unset=True)
 
 
-def describe_schema() -> str:
-    """Return every key with its type, default and meaning, one line a key."""
-    from fedkd.schema import schema_lines  # noqa: PLC0415
-
-    return "\n".join(schema_lines(Scenario))
-
-
 def _lay_over(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():

@@ -12,6 +12,18 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 
+def schema_text() -> str:
+    """Return every key of a scenario, each method's own keys and each model kind's defaults."""
+    from fedkd.methods import known_methods  # noqa: PLC0415  # imports torch
+    from fedkd.scenario import Scenario  # noqa: PLC0415  # the scenario explains itself with this
+
+    lines = list(schema_lines(Scenario))
+    for name, method in known_methods().items():
+        lines += ["", f'# keys of [[method]] with name = "{name}"']
+        lines += [line for line in schema_lines(method) if not line.startswith("name =")]
+    return "\n".join(lines)
+
+
 def schema_lines(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield ``key = default   type   meaning`` for every key, tables after plain keys."""
     tables: list[tuple[str, type[BaseModel], bool]] = []

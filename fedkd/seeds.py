@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import torch
 
 
 def seed_for(run_seed: int, party: str, round_: int, purpose: str) -> int:
@@ -21,8 +20,3 @@ def seed_for(run_seed: int, party: str, round_: int, purpose: str) -> int:
 def numpy_generator(run_seed: int, party: str, round_: int, purpose: str) -> np.random.Generator:
     """Return a numpy generator seeded by :func:`seed_for`."""
     return np.random.default_rng(seed_for(run_seed, party, round_, purpose))
-
-
-def torch_generator(run_seed: int, party: str, round_: int, purpose: str) -> torch.Generator:
-    """Return a CPU torch generator seeded by :func:`seed_for`."""
-    return torch.Generator().manual_seed(seed_for(run_seed, party, round_, purpose))

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedkd.files import read_json, read_rows, write_text
 from fedkd.methods import parse_methods
 from fedkd.methods.method import Method
-from fedkd.methods.sharpness import match_entropy
-from fedkd.party_card import read_rows
-from fedkd.run.folder import RunFolder, read_json, write_json, write_text
+from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import prepare_run
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario, load_scenario
-from server.distil import Distillery, load_predictions, point_to_main_student, student_digest
-from server.protocol import Answers, Terms, run_protocol, wire_totals
-from server.result import (
-    SCHEMA,
-    Probabilities,
-    measure,
-    reference_predictions,
-    stage_seconds,
-    write_labels,
-    write_predictions,
-)
+from server.distil import Distillery, point_to_main_student
+from server.protocol import Terms, run_protocol
+from server.result import Outcome, write_result
 from server.rounds import Rounds
 
 app = ServerApp()
-CONTROL = "sharpness-control"
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the scenario named in the run configuration with its seed."""
+    """Run the scenario named in the run configuration with its seed.
+
+    ``run-folder`` names a folder that is laid out already; without it the scenario file is read,
+    its ``overrides`` (a JSON list of ``key=value``) are laid over it, and the folder is made.
+    """
     config = context.run_config
     seed = int(str(config["seed"]))
     own = str(config.get("run-folder", ""))
@@ -62,100 +52,28 @@ def run_seed(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> No
     spaces = spaces_for(scenario, methods, federation, folder.root / "cache")
     transfer = read_rows(folder.public / "transfer.jsonl")["text"]
     test = read_rows(folder.public / "test.jsonl")["text"]
-    run = scenario.run
-    quorum = scenario.parties.quorum or scenario.parties.count
-    biased = any(method.weights == "bias" for method in methods)
-    terms = Terms(
-        parties=scenario.parties.count,
-        quorum=quorum,
-        labels=labels,
-        block_rows=run.block_rows,
-        bias_inputs=scenario.release.bias_inputs if biased else None,
-    )
-    with _stage(folder, "parties"):
-        rounds = Rounds(grid, folder, run.retries, run.deadline)
-        answers = run_protocol(grid, folder, rounds, terms, transfer, test)
+    rounds = Rounds(grid, folder, scenario.run.retries, scenario.run.deadline)
+    with folder.stage("parties"):
+        answers = run_protocol(rounds, terms_of(scenario, methods, labels), transfer, test)
     works = Distillery(folder, scenario.student, labels, seed, transfer, test)
-    students: dict[str, Probabilities] = {}
+    students = {}
     for method in methods:
-        with _stage(folder, f"distil {method.key}"):
-            space = spaces[getattr(method, "geometry", None) or scenario.labels.geometry]
+        with folder.stage(f"distil {method.key}"):
+            space = spaces[method.ground or scenario.labels.geometry]
             students[method.key] = works.distil(method, answers.transfer, space)
-    with _stage(folder, "measure"):
-        _write_result(scenario, seed, folder, methods, answers, students)
+    own_space = spaces[scenario.labels.geometry]
+    write_result(Outcome(folder, methods, own_space, answers, students), scenario.name, seed)
     point_to_main_student(folder, methods[0].key)
     write_text(folder.root / "DONE", "")
 
 
-def _write_result(
-    scenario: Scenario,
-    seed: int,
-    folder: RunFolder,
-    methods: tuple[Method, ...],
-    answers: Answers,
-    students: dict[str, Probabilities],
-) -> None:
-    federation = read_json(folder.root / "federation.json")
-    space = spaces_for(scenario, methods, federation, folder.root / "cache")[
-        scenario.labels.geometry
-    ]
-    with np.load(folder.truth, allow_pickle=False) as arrays:
-        truth, owner = arrays["test"], arrays["party"]
-    references = reference_predictions(answers.test)
-    for file in sorted(folder.bounds.glob("*.npz")):
-        references[file.stem] = load_predictions(file)
-    methods_and_controls = students | sharpness_controls(methods, students)
-    parties = list(federation["parties"])
-    for party, figures in answers.teachers.items():
-        federation["parties"][party]["own_test"] = figures
-    everything = methods_and_controls | references
-    measured = measure(everything, truth, owner, parties, space)
-    write_labels(folder, space)
-    write_predictions(folder, everything, truth, owner)
-    write_json(
-        folder.result,
-        {
-            "schema": SCHEMA,
-            "scenario": scenario.name,
-            "seed": seed,
-            "labels": federation["labels"],
-            "methods": {key: measured[key] for key in methods_and_controls},
-            "references": {key: measured[key] for key in references},
-            "bytes": wire_totals(folder),
-            "seconds": stage_seconds(folder),
-            "parties": federation["parties"],
-            "hashes": {
-                "intake": answers.transfer.digest(),
-                "student": {m.key: student_digest(folder, m.key) for m in methods},
-            },
-            "transfer_rows": federation["transfer_rows"],
-            "warnings": federation["warnings"] + list(space.warnings),
-        },
+def terms_of(scenario: Scenario, methods: tuple[Method, ...], labels: tuple[str, ...]) -> Terms:
+    """Return what the round asks of the parties."""
+    biased = any(method.weights == "bias" for method in methods)
+    return Terms(
+        parties=scenario.parties.count,
+        quorum=scenario.parties.quorum or scenario.parties.count,
+        labels=labels,
+        block_rows=scenario.run.block_rows,
+        bias_inputs=scenario.release.bias_inputs if biased else None,
     )
-
-
-def sharpness_controls(
-    methods: tuple[Method, ...], students: dict[str, Probabilities]
-) -> dict[str, Probabilities]:
-    """Return CE^γ for each KNOT student: cross-entropy's answers, as sharp as KNOT's.
-
-    γ makes the mean entropy on the test inputs (no label is looked at) equal to that of the KNOT
-    student, so what is left between the two is not sharpness.
-    """
-    plain = {m.weights: m.key for m in reversed(methods) if m.name == "cross-entropy"}
-    if not plain:
-        return {}
-    controls = {}
-    for method in methods:
-        if method.name == "knot":
-            key = plain.get(method.weights) or next(iter(plain.values()))
-            controls[f"{CONTROL}/{method.key}"] = match_entropy(students[key], students[method.key])
-    return controls
-
-
-@contextmanager
-def _stage(folder: RunFolder, name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds = time.perf_counter() - start
-    folder.log("events", {"event": "stage", "stage": name, "seconds": seconds})

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkd.files import slug, write_arrays, write_json
 from fedkd.intake import Intake
 from fedkd.methods.method import Method
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.run.folder import RunFolder, read_json, slug, write_arrays, write_json
+from fedkd.models.inputs import Inputs
+from fedkd.run.folder import RunFolder
 from fedkd.scenario import Model
 from fedkd.seeds import seed_for
 from fedkd.transport.ground_cost import LabelSpace
@@ -36,7 +38,7 @@ class Distillery:
     seed: int
     transfer: Sequence[str]
     test: Sequence[str]
-    _inputs: dict[str, training.Inputs] = field(default_factory=dict)
+    _inputs: dict[str, Inputs] = field(default_factory=dict)
 
     def distil(self, method: Method, intake: Intake, space: LabelSpace) -> Probabilities:
         """Return the predictions on the test set of the student of one method.
@@ -50,6 +52,10 @@ class Distillery:
             probs = self.fit(
                 lambda logits, rows: method.loss(logits, targets, rows), home, method.key
             )
+            for warning in targets.warnings:
+                self.folder.log(
+                    "events", {"event": "warning", "student": method.key, "warning": warning}
+                )
             write_arrays(stored, {"test": probs})
         return load_predictions(stored)
 
@@ -75,17 +81,21 @@ class Distillery:
             )
             probs = training.predict(student, self._featurised(student, "test", self.test))
         student.save(home, self.labels)
-        write_json(home / "history.json", {"held_out": list(history.held_out)})
-        self.folder.log(
-            "metrics", {"student": title, "epochs": len(history.held_out), "best": history.best}
+        write_json(
+            home / "history.json",
+            {"held_out_loss": history.held_out_loss, "best_epoch": history.best},
         )
+        for epoch, held_out in enumerate(history.held_out_loss):
+            self.folder.log(
+                "metrics", {"student": title, "epoch": epoch, "held_out_loss": held_out}
+            )
         return probs
 
     def _featurised(
         self, student: classifier.Classifier, name: str, texts: Sequence[str]
-    ) -> training.Inputs:
+    ) -> Inputs:
         if name not in self._inputs:
-            self._inputs[name] = student.inputs(texts)
+            self._inputs[name] = training.as_inputs(student, texts)
         return self._inputs[name]
 
 
@@ -112,6 +122,3 @@ def point_to_main_student(folder: RunFolder, key: str) -> None:
     link = folder.root / "student"
     if not link.is_symlink():
         link.symlink_to(Path("students") / slug(key), target_is_directory=True)
-
-
-__all__ = ["Distillery", "load_predictions", "point_to_main_student", "read_json", "student_digest"]

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fedkd.errors import ReleaseError, expected
+from fedkd.files import append_json, read_json_lines, write_text
 from fedkd.intake import Intake
 from fedkd.privacy.ledger import release_digest
 from fedkd.release import Release, check_release
-from fedkd.run.folder import append_json, read_json_lines, write_text
 
 Rows = tuple[int, int]
+Stored = np.memmap[tuple[int, ...], np.dtype[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,7 @@ class Receiver:
             labels=self.labels,
         )
         if rows not in self.missing(party):
-            raise ReleaseError(
-                expected("rows", rows, "be missing", "answering each block once")
-            )
+            raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
         probs = release.arrays["probs"]
         target = self._open(party, probs.dtype)
         if target.dtype != probs.dtype:
@@ -70,9 +69,7 @@ class Receiver:
             )
         target[rows[0] : rows[1]] = probs
         target.flush()
-        append_json(
-            self._received(party), {"rows": list(rows), "sha256": release_digest(release)}
-        )
+        append_json(self._received(party), {"rows": list(rows), "sha256": release_digest(release)})
 
     def accept_bias(self, party: str, release: Release, inputs: int) -> None:
         """Check a bias vector and store it; raises :class:`ReleaseError` with the reason."""
@@ -117,7 +114,7 @@ class Receiver:
     def _received(self, party: str) -> Path:
         return self.folder / party / "received.jsonl"
 
-    def _open(self, party: str, dtype: np.dtype[np.generic]) -> np.memmap[tuple[int, ...], np.dtype[np.generic]]:
+    def _open(self, party: str, dtype: np.dtype[np.generic]) -> Stored:
         path = self.folder / party / "probs.npy"
         if path.is_file():
             return np.lib.format.open_memmap(path, mode="r+")

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from flwr.app import RecordDict
-from flwr.serverapp import Grid
 
 from fedkd.errors import ReleaseError, expected
 from fedkd.intake import Intake
 from fedkd.privacy.ledger import ledger_entry
-from fedkd.progress import track
+from fedkd.progress import Progress
 from fedkd.release import Release, fingerprint
 from fedkd.run.folder import RunFolder
-from fedkd.run.wire import METRICS, Scalar, content_release
+from fedkd.run.wire import Scalar, content_release, description_facts, metrics_figures
 from server.intake import Receiver, Rows
 from server.rounds import Request, Rounds, require_quorum, wait_for_nodes
 
-DESCRIPTION = "description"
 Figures = dict[str, float]
 
 
@@ -44,19 +42,15 @@ class Answers:
 
 
 def run_protocol(
-    grid: Grid,
-    folder: RunFolder,
-    rounds: Rounds,
-    terms: Terms,
-    transfer: Sequence[str],
-    test: Sequence[str],
+    rounds: Rounds, terms: Terms, transfer: Sequence[str], test: Sequence[str]
 ) -> Answers:
     """Carry out one round with all parties and return their checked answers.
 
     Raises :class:`~fedkd.errors.QuorumError` where too few parties remain; what was accepted until
     then stays in the intake, and the same run asks only for what is missing.
     """
-    present = describe(grid, rounds, terms, fingerprint(terms.labels))
+    folder = rounds.folder
+    present = describe(rounds, terms, fingerprint(terms.labels))
     sizes = {party: int(facts["rows"]) for party, facts in present.items()}
     active = sorted(present)
     active = _train(rounds, active)
@@ -81,12 +75,10 @@ def run_protocol(
     )
 
 
-def describe(
-    grid: Grid, rounds: Rounds, terms: Terms, label_id: str
-) -> dict[str, dict[str, Scalar]]:
+def describe(rounds: Rounds, terms: Terms, label_id: str) -> dict[str, dict[str, Scalar]]:
     """Learn the parties' names and sizes, and remember which node is which party."""
     found: dict[str, dict[str, Scalar]] = {}
-    there = wait_for_nodes(grid, terms.parties, terms.quorum)
+    there = wait_for_nodes(rounds.grid, terms.parties, terms.quorum)
     nodes = {f"node-{node}": node for node in there}
     rounds.nodes.update(nodes)
 
@@ -119,10 +111,9 @@ def wire_totals(folder: RunFolder) -> dict[str, dict[str, int]]:
 
 
 def _description(content: RecordDict, label_id: str) -> dict[str, Scalar]:
-    record = content.config_records.get(DESCRIPTION)
-    if record is None or not {"party", "rows", "label_id", "teacher"} <= set(record):
-        raise ReleaseError(expected("description", sorted(content), "be whole", "this version"))
-    facts: dict[str, Scalar] = {key: value for key, value in record.items()}  # type: ignore[misc]
+    facts = description_facts(content)
+    if not {"party", "rows", "label_id", "teacher"} <= set(facts):
+        raise ReleaseError(expected("description", sorted(facts), "be whole", "this version"))
     name = str(facts["party"])
     if not name or PurePath(name).name != name or name.startswith("."):
         raise ReleaseError(expected("party", name, "be usable as a folder name", "plain letters"))
@@ -136,18 +127,18 @@ def _description(content: RecordDict, label_id: str) -> dict[str, Scalar]:
 
 
 def _train(rounds: Rounds, parties: Sequence[str]) -> list[str]:
+    def accept(request: Request, content: RecordDict) -> None:
+        metrics_figures(content)
+
     requests = [Request(party, "train.teacher", f"train/{party}") for party in parties]
-    return _ask_each(rounds, requests, lambda request, content: None, "training teachers")
+    return _ask_each(rounds, requests, accept, "training teachers")
 
 
 def _evaluate(rounds: Rounds, parties: Sequence[str]) -> dict[str, Figures]:
     figures: dict[str, Figures] = {}
 
     def accept(request: Request, content: RecordDict) -> None:
-        record = content.metric_records.get(METRICS)
-        if record is None:
-            raise ReleaseError(expected("reply", sorted(content), "be figures", "this version"))
-        figures[request.party] = {key: float(str(value)) for key, value in record.items()}
+        figures[request.party] = metrics_figures(content)
 
     requests = [Request(party, "evaluate.teacher", f"evaluate/{party}") for party in parties]
     _ask_each(rounds, requests, accept, "measuring teachers")
@@ -229,12 +220,12 @@ def _ask_each(
 ) -> list[str]:
     """Ask and return the parties that gave a usable reply, in name order."""
     done: list[str] = []
-    with track(title, len(requests)) as step:
+    with Progress(title, len(requests)) as bar:
 
         def count(request: Request, content: RecordDict) -> None:
             accept(request, content)
             done.append(request.party)
-            step(1)
+            bar.advance(note=request.party)
 
         rounds.ask(requests, count)
     return sorted(done)

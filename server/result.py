@@ -3,19 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkd.files import read_json, write_arrays, write_json
 from fedkd.intake import Intake
+from fedkd.methods.method import Method
+from fedkd.methods.sharpness import match_entropy, mean_entropy
 from fedkd.metrics.scores import score
-from fedkd.run.folder import RunFolder, write_arrays, write_json
+from fedkd.run.folder import RunFolder
 from fedkd.transport.ground_cost import LabelSpace
+from server.distil import load_predictions, student_digest
+from server.protocol import Answers, wire_totals
 
 SCHEMA = 1
+CONTROL = "sharpness-control"
 Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a seed came to, before it is measured."""
+
+    folder: RunFolder
+    methods: tuple[Method, ...]
+    space: LabelSpace
+    answers: Answers
+    students: Mapping[str, Probabilities]
+
+
+def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
+    """Measure everything on the test set and write ``result.json`` with what the report needs."""
+    folder, answers = outcome.folder, outcome.answers
+    federation = read_json(folder.root / "federation.json")
+    for party, figures in answers.teachers.items():
+        federation["parties"][party]["own_test"] = figures
+    students = {**outcome.students, **sharpness_controls(outcome.methods, outcome.students)}
+    references = reference_predictions(answers.test) | bound_predictions(folder)
+    with np.load(folder.truth, allow_pickle=False) as arrays:
+        truth, owner = arrays["test"], arrays["party"]
+    names = list(federation["parties"])
+    predictions = students | references
+    measured = {
+        key: measure(probs, truth, owner, names, outcome.space)
+        for key, probs in predictions.items()
+    }
+    write_labels(folder, outcome.space)
+    write_predictions(folder, predictions, truth, owner)
+    result = {
+        "schema": SCHEMA,
+        "scenario": scenario,
+        "seed": seed,
+        "labels": federation["labels"],
+        "methods": {key: measured[key] for key in students},
+        "references": {key: measured[key] for key in references},
+        "bytes": wire_totals(folder),
+        "seconds": stage_seconds(folder),
+        "parties": federation["parties"],
+        "hashes": {
+            "intake": answers.transfer.digest(),
+            "student": {m.key: student_digest(folder, m.key) for m in outcome.methods},
+        },
+        "transfer_rows": federation["transfer_rows"],
+        "warnings": federation["warnings"] + list(outcome.space.warnings),
+    }
+    write_json(folder.result, result)
 
 
 def reference_predictions(test: Intake) -> dict[str, Probabilities]:
@@ -30,24 +85,45 @@ def reference_predictions(test: Intake) -> dict[str, Probabilities]:
     }
 
 
+def bound_predictions(folder: RunFolder) -> dict[str, Probabilities]:
+    """Return the predictions of the reference students that a simulation has computed."""
+    return {file.stem: load_predictions(file) for file in sorted(folder.bounds.glob("*.npz"))}
+
+
+def sharpness_controls(
+    methods: tuple[Method, ...], students: Mapping[str, Probabilities]
+) -> dict[str, Probabilities]:
+    """Return CE^γ for each KNOT student: cross-entropy's answers, as sharp as KNOT's.
+
+    γ makes the mean entropy on the test inputs (no label is looked at) equal to that of the KNOT
+    student, so what is left between the two is not sharpness. The cross-entropy student with the
+    same weights is taken where there is one, else the first.
+    """
+    plain = {m.weights: m.key for m in reversed(methods) if m.name == "cross-entropy"}
+    controls = {}
+    for method in methods:
+        if method.name == "knot" and plain:
+            key = plain.get(method.weights) or next(reversed(plain.values()))
+            matched = match_entropy(students[key], mean_entropy(students[method.key]))
+            controls[f"{CONTROL}/{method.key}"] = matched.probs
+    return controls
+
+
 def measure(
-    predictions: Mapping[str, Probabilities],
+    probs: Probabilities,
     truth: NDArray[np.int64],
     owner: NDArray[np.int64],
     parties: list[str],
     space: LabelSpace,
-) -> dict[str, dict[str, Any]]:
-    """Return the measures of each prediction, pooled and on each party's own test rows."""
-    measured = {}
-    for key, probs in predictions.items():
-        pooled: dict[str, Any] = asdict(score(probs, truth, space.cost, space.coordinates))
-        own = {}
-        for index, party in enumerate(parties):
-            mine = owner == index
-            if mine.any():
-                own[party] = asdict(score(probs[mine], truth[mine], space.cost, space.coordinates))
-        measured[key] = pooled | {"parties": own}
-    return measured
+) -> dict[str, Any]:
+    """Return the measures of a prediction, pooled and on each party's own test rows."""
+    pooled: dict[str, Any] = asdict(score(probs, truth, space.cost, space.coordinates))
+    own = {}
+    for index, party in enumerate(parties):
+        mine = owner == index
+        if mine.any():
+            own[party] = asdict(score(probs[mine], truth[mine], space.cost, space.coordinates))
+    return pooled | {"parties": own}
 
 
 def stage_seconds(folder: RunFolder) -> dict[str, float]:

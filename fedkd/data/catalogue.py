@@ -7,6 +7,8 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+from pydantic import Field
+
 from fedkd.scenario import Frozen
 
 DATA_VARIABLE = "FEDKD_DATA"
@@ -31,11 +33,7 @@ class Entry(Frozen):
     hub: str | None = None
     revision: str | None = None
     hub_label: str = "label"
-    files: dict[str, str] = {
-        "train": "train.csv",
-        "validation": "validation.csv",
-        "test": "test.csv",
-    }
+    files: dict[str, str] = Field({s: f"{s}.csv" for s in ("train", "validation", "test")})
 
     @property
     def points(self) -> dict[str, tuple[float, ...]] | None:

@@ -23,7 +23,7 @@ from fedkd.data.rows import (
     hash_order,
     join_rows,
     largest_remainder,
-    list_rows,
+    list_some,
     normal_form,
 )
 from fedkd.data.sources import locate, read_source
@@ -54,13 +54,16 @@ def load_corpus(data: scenario.Data, labels: scenario.Labels, seed: int) -> Corp
     Raises :class:`DataError`.
     """
     columns = Columns(data.text, data.label, None if data.domain == "source" else data.domain)
-    wanted = ("train", "test") if data.transfer.source else ("train", "test", data.transfer.from_)
-    sources = [read_source(one, columns, wanted) for one in locate(data.source)]
+    drawn = "train" if data.transfer.source else data.transfer.from_
+    sources = [read_source(one, columns, ("train", "test", drawn)) for one in locate(data.source)]
     check_rename(sources, labels.rename)
     named = [name_labels(source, labels.rename) for source in sources]
     every = unify_names(named)
     names = keep_names(every, labels.keep)
     warnings = [text for source in sources for text in source.warnings]
+    lacking = [one.name for one in sources if drawn not in {*one.tables, "test"}]
+    if lacking:
+        warnings.append(f"{', '.join(lacking)}: no split {drawn!r} to draw transfer rows from")
     parts = []
     for one in named:
         rows, texts = _source_rows(one, names, named_by_source=data.domain == "source")
@@ -71,25 +74,29 @@ def load_corpus(data: scenario.Data, labels: scenario.Labels, seed: int) -> Corp
         split: join_rows(rows[split] for rows in parts if split in rows)
         for split in dict.fromkeys(split for rows in parts for split in rows)
     }
-    _check_filled(splits, data)
+    _check_filled(splits, data, sorted({split for source in sources for split in source.splits}))
     if data.rows is not None and data.rows < len(splits["train"]):
         chosen = np.sort(hash_order(splits["train"], seed, "rows")[: data.rows])
         splits["train"] = splits["train"].take(chosen)
     values, value_texts = merge_points(sources, "values", labels.rename, names)
-    coordinates, texts = merge_points(sources, "coordinates", labels.rename, names)
+    coordinates, point_texts = merge_points(sources, "coordinates", labels.rename, names)
     return Corpus(
         labels=names,
         splits=splits,
         values=tuple(values[name][0] for name in names) if values else None,
         coordinates=coordinates,
-        warnings=(*warnings, *value_texts, *texts),
+        warnings=(*warnings, *value_texts, *point_texts),
     )
 
 
 def load_unlabelled(source: str, text: str) -> tuple[Rows, tuple[str, ...]]:
-    """Read the train split of a source without labels (all -1); return it with its warnings."""
+    """Read the train split of a source without labels (all -1); return it with its warnings.
+
+    ``text`` is the column of a source that the catalogue does not know.
+    """
     (located,) = locate(source)
-    read = read_source(located, Columns(text, None, None), ("train",))
+    known = located.entry is not None or located.spec.startswith("generated:")
+    read = read_source(located, Columns("text" if known else text, None, None), ("train",))
     table = read.tables["train"]
     blank = np.full(len(table.text), -1, dtype=np.int64)
     return Rows(table.text, blank, table.domain), read.warnings
@@ -166,7 +173,7 @@ def _check_test_labels(named: Sequence[NamedSource], names: tuple[str, ...]) -> 
         if lost and one.source.labels is None:
             raise DataError(_untrained(table, lost[0], one.names[label[lost[0]]], trained))
         if lost:
-            numbers = list_rows([table.number[row] for row in lost])
+            numbers = list_some([table.number[row] for row in lost])
             warnings.append(
                 f"{len(lost)} rows of {table.origin} have a label that no training row has: "
                 f"{numbers} (kept)"
@@ -183,7 +190,7 @@ def _untrained(table: Table, row: int, name: str, trained: set[str]) -> str:
     )
 
 
-def _check_filled(splits: dict[str, Rows], data: scenario.Data) -> None:
+def _check_filled(splits: dict[str, Rows], data: scenario.Data, known: Sequence[str]) -> None:
     if not len(splits["train"]) or not len(splits["test"]):
         empty = "train" if not len(splits["train"]) else "test"
         raise DataError(
@@ -196,6 +203,6 @@ def _check_filled(splits: dict[str, Rows], data: scenario.Data) -> None:
                 "data.transfer.from",
                 wanted,
                 f"be a split of {data.source!r}",
-                f"one of {', '.join(splits)}",
+                f"one of {', '.join(known)}",
             )
         )

@@ -33,32 +33,25 @@ def name_labels(source: Source, rename: Mapping[str, str]) -> NamedSource:
     looked up in the declared names (or sorted). Raises :class:`DataError` naming the first row
     with a label that is missing, out of range or unknown.
     """
-    if source.labels is not None and any(name in source.labels for name in _observed(source)):
-        integers = False
+    observed = _observed(source)
+    integers = all(_INTEGER.fullmatch(text) for text in map(_text, observed) if text)
+    keys = {value: _key(value, integers) for value in observed}
+    names: tuple[str, ...]
+    if source.labels is None:
+        seen = sorted({key for key in keys.values() if key is not None})
+        names, places = tuple(map(str, seen)), {key: place for place, key in enumerate(seen)}
     else:
-        integers = all(_INTEGER.fullmatch(str(value)) for value in _observed(source))
-    values = {
-        split: [_value(table, row, integers) for row in range(len(table.text))]
-        for split, table in source.tables.items()
-    }
-    declared = source.labels
-    if declared is None:
-        seen = sorted({value for split in values.values() for value in split})
-        names = tuple(str(value) for value in seen)
-        places: dict[Any, int] = {value: place for place, value in enumerate(seen)}
-    else:
-        names = declared
-        places = {
-            (place if integers else name): place for place, name in enumerate(declared)
-        }
+        names = source.labels
+        places = {place if integers else name: place for place, name in enumerate(names)}
     renamed = tuple(dict.fromkeys(rename.get(name, name) for name in names))
-    merged = [renamed.index(rename.get(name, name)) for name in names]
+    final = [renamed.index(rename.get(name, name)) for name in names]
+    index = {value: final[places[key]] if key in places else -1 for value, key in keys.items()}
     labels = {}
     for split, table in source.tables.items():
-        for row, value in enumerate(values[split]):
-            if value not in places:
-                raise DataError(_unknown(table, row, value, names, integers))
-        labels[split] = np.array([merged[places[v]] for v in values[split]], dtype=np.int64)
+        label = np.array([index[value] for value in table.label or ()], dtype=np.int64)
+        if (label < 0).any():
+            raise DataError(_unknown(table, int(np.argmax(label < 0)), names, integers))
+        labels[split] = label
     return NamedSource(source, renamed, labels)
 
 
@@ -74,7 +67,7 @@ def unify_names(named: Sequence[NamedSource]) -> tuple[str, ...]:
 
 def check_rename(named: Sequence[Source], rename: Mapping[str, str]) -> None:
     """Raise :class:`DataError` for a rename of a name that no source has."""
-    known = {name for one in named for name in (one.labels or map(str, _observed(one)))}
+    known = {name for one in named for name in one.labels or map(_text, _observed(one))}
     for name in rename:
         if name not in known:
             raise DataError(
@@ -84,18 +77,17 @@ def check_rename(named: Sequence[Source], rename: Mapping[str, str]) -> None:
 
 def keep_names(names: tuple[str, ...], keep: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return ``labels.keep`` once it is checked, or all names; raise :class:`DataError`."""
-    if keep is None:
-        return names
-    for name in keep:
+    for name in keep or ():
         if name not in names:
             raise DataError(
                 expected("labels.keep", name, "be a label", f"one of {', '.join(names)}")
             )
-    if len(set(keep)) != len(keep) or len(keep) < 2:
+    kept = names if keep is None else keep
+    if len(set(kept)) != len(kept) or len(kept) < 2:
         raise DataError(
-            expected("labels.keep", list(keep), "hold two or more different names", "that")
+            expected("labels", list(kept), "be two or more different names", "another labels.keep")
         )
-    return keep
+    return kept
 
 
 def merge_points(
@@ -122,33 +114,32 @@ def merge_points(
 
 
 def _observed(source: Source) -> set[Any]:
-    labels = (table.label or () for table in source.tables.values())
-    return {value for column in labels for value in column if value not in (None, "")}
-
-
-def _value(table: Table, row: int, integers: bool) -> int | str:
-    value = table.label[row] if table.label is not None else None
-    text = "" if value is None else str(value).strip()
-    if not text:
+    try:
+        return {value for table in source.tables.values() for value in table.label or ()}
+    except TypeError as error:  # a list cannot be a member of a set
         raise DataError(
-            expected(f"label of {table.where(row)}", value, "be given", "filling it in")
-        )
+            expected("labels", source.name, "be one value a row", "a single-label column")
+        ) from error
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _key(value: object, integers: bool) -> Any:
+    text = _text(value)
+    if not text:
+        return None
     return int(float(text)) if integers else text
 
 
-def _unknown(
-    table: Table, row: int, value: object, names: tuple[str, ...], integers: bool
-) -> str:
-    if integers:
-        return expected(
-            f"label of {table.where(row)}",
-            value,
-            f"index one of {len(names)} label names, 0 … {len(names) - 1}",
-            "mending that row or labels.json",
-        )
-    return expected(
-        f"label of {table.where(row)}",
-        value,
-        f"be one of {', '.join(names)}",
-        "mending that row or labels.json",
-    )
+def _unknown(table: Table, row: int, names: tuple[str, ...], integers: bool) -> str:
+    value = (table.label or ())[row]
+    if not _text(value):
+        relation, remedy = "be given", "filling it in, or removing that row"
+    elif integers:
+        relation = f"index one of the {len(names)} label names, 0 … {len(names) - 1}"
+        remedy = "mending that row or labels.json"
+    else:
+        relation, remedy = f"be one of {', '.join(names)}", "mending that row or labels.json"
+    return expected(f"label of {table.where(row)}", value, relation, remedy)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedkd.seeds import seed_for
 
 Index = NDArray[np.int64]
-SHOWN_ROWS = 10
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def largest_remainder(total: int, weights: Sequence[int]) -> list[int]:
     return parts
 
 
-def list_rows(numbers: Sequence[int]) -> str:
-    """Return row numbers (from 1, the header not counted) for a message, cut after the tenth."""
-    shown = ", ".join(str(number) for number in numbers[:SHOWN_ROWS])
-    return f"{shown}, …" if len(numbers) > SHOWN_ROWS else shown
+def list_some(items: Sequence[object]) -> str:
+    """Return row numbers or names for a message, cut after the tenth."""
+    shown = ", ".join(str(item) for item in items[:SHOWN])
+    return f"{shown}, …" if len(items) > SHOWN else shown

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import datasets
+
 from fedkd.data.catalogue import DATA_VARIABLE, Entry, catalogue
 from fedkd.data.generated import moods
 from fedkd.data.tables import SUFFIXES, Columns, Table, quiet_datasets, read_table, table_of
@@ -19,7 +21,7 @@ Points = dict[str, tuple[float, ...]]
 class Located:
     """A source that was found but not read: its files, or its id on the hub.
 
-    ``labels`` are names that the catalogue declares for the column ``label``.
+    ``entry`` is its place in the catalogue, where it has one.
     """
 
     name: str
@@ -29,15 +31,24 @@ class Located:
     revision: str | None = None
     entry: Entry | None = None
 
+    def origin(self, path: Path) -> str:
+        """Return what messages call one of the files."""
+        return f"{self.entry.folder}/{path.name}" if self.entry else str(path)
+
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Return (path, modified in ns, bytes) of every file, to notice that one changed."""
-        stats = [(str(path), path.stat()) for path in self.files.values() if path.is_file()]
+        paths = [path for path in self.files.values() if path.is_file()]
+        paths += [side for path in paths[:1] for side in sorted(path.parent.glob("labels*.json"))]
+        stats = [(str(path), path.stat()) for path in paths]
         return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a source holds. ``labels`` are declared names in order; None: the rows tell."""
+    """What a source holds. ``labels`` are declared names in order; None: the rows tell.
+
+    ``tables`` holds the splits that were read, ``splits`` the names of all that are there.
+    """
 
     name: str
     tables: dict[str, Table]
@@ -45,6 +56,7 @@ class Source:
     values: Points | None
     coordinates: Points | None
     warnings: tuple[str, ...]
+    splits: tuple[str, ...]
 
 
 def locate(source: str | Sequence[str] | dict[str, str]) -> tuple[Located, ...]:
@@ -81,18 +93,25 @@ def read_source(located: Located, columns: Columns, wanted: Sequence[str]) -> So
     """
     if located.spec == "generated:moods":
         tables, labels, coordinates = moods(columns)
-        return Source(located.name, tables, labels, None, coordinates, ())
+        return Source(located.name, tables, labels, None, coordinates, (), tuple(tables))
     if located.hub is not None:
         return _read_hub(located, columns, wanted)
     read = {
-        split: read_table(path, columns)
+        split: read_table(path, located.origin(path), columns)
         for split, path in located.files.items()
         if split in wanted
     }
     tables = {split: table for split, (table, _) in read.items()}
     warnings = tuple(text for _, texts in read.values() for text in texts)
-    labels = _sidecar(located, columns, tables["train"])
-    return _source(located, columns, tables, labels, warnings)
+    names = _sidecar(located, columns, tables["train"])
+    return _source(
+        located,
+        columns,
+        tables=tables,
+        labels=names,
+        warnings=warnings,
+        splits=tuple(located.files),
+    )
 
 
 def _locate_one(spec: str) -> Located:
@@ -197,20 +216,20 @@ def _sidecar(located: Located, columns: Columns, table: Table) -> tuple[str, ...
 def _source(
     located: Located,
     columns: Columns,
+    *,
     tables: dict[str, Table],
     labels: tuple[str, ...] | None,
     warnings: tuple[str, ...],
+    splits: tuple[str, ...],
 ) -> Source:
     entry = located.entry
     if entry is None or columns.label not in ("label", entry.hub_label):
-        return Source(located.name, tables, labels, None, None, warnings)
+        return Source(located.name, tables, labels, None, None, warnings, splits)
     labels = labels or entry.labels
-    return Source(located.name, tables, labels, entry.points, entry.coordinates, warnings)
+    return Source(located.name, tables, labels, entry.points, entry.coordinates, warnings, splits)
 
 
 def _read_hub(located: Located, columns: Columns, wanted: Sequence[str]) -> Source:
-    import datasets  # noqa: PLC0415
-
     entry = located.entry
     if entry is not None and columns.label == "label":
         columns = replace(columns, label=entry.hub_label)
@@ -240,7 +259,14 @@ def _read_hub(located: Located, columns: Columns, wanted: Sequence[str]) -> Sour
     feature = loaded["train"].features.get(columns.label)
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
     tables = {split: table for split, (table, _) in read.items()}
-    return _source(located, columns, tables, entry.labels if entry else names, warnings)
+    return _source(
+        located,
+        columns,
+        tables=tables,
+        labels=entry.labels if entry else names,
+        warnings=warnings,
+        splits=tuple(loaded),
+    )
 
 
 def _unreachable(located: Located, error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import Any
 
 import datasets
 
+from fedkd.data.rows import list_some
 from fedkd.errors import DataError, expected
-from fedkd.data.rows import list_rows
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -47,24 +48,34 @@ class Table:
         return f"row {self.number[row]} of {self.origin}"
 
 
-def read_table(path: Path, columns: Columns) -> tuple[Table, tuple[str, ...]]:
+def read_table(path: Path, origin: str, columns: Columns) -> tuple[Table, tuple[str, ...]]:
     """Read one csv (UTF-8, header), jsonl or parquet file; return the table and its warnings.
 
-    Rows with empty text are dropped and counted. Nothing is left on the disk. Raises
+    ``origin`` is what messages call the file, so that none of them tells where a machine keeps its
+    data. Rows with empty text are dropped and counted. Nothing is left on the disk. Raises
     :class:`DataError` for a file that is missing, unreadable, empty or without a wanted column.
     """
     if not path.is_file():
-        raise DataError(expected("data file", str(path), "exist", "another path or file name"))
+        raise DataError(expected("data file", origin, "exist", "another path or file name"))
     with quiet_datasets(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
             dataset = _load(path, cache)
-        except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
+        except (
+            datasets.exceptions.DatasetGenerationError,
+            OSError,
+            ValueError,
+            Warning,
+        ) as error:
             reason = " ".join(str(error.__cause__ or error).split())[:300]
-            remedy = "UTF-8 with a header row" if path.suffix == ".csv" else "one type a column"
+            remedy = (
+                "UTF-8, a header row and one field a column in every row"
+                if path.suffix == ".csv"
+                else "one type a column"
+            )
             raise DataError(
-                expected("data file", str(path), f"be readable ({reason})", remedy)
+                expected("data file", origin, f"be readable ({reason})", remedy)
             ) from error
-    return table_of(dataset, str(path), columns)
+    return table_of(dataset, origin, columns)
 
 
 def table_of(
@@ -77,9 +88,7 @@ def table_of(
         if column is not None and column not in names:
             listed = ", ".join(names) or "none"
             raise DataError(
-                expected(
-                    f"data.{key}", column, f"be a column of {origin}", f"one of its: {listed}"
-                )
+                expected(f"data.{key}", column, f"be a column of {origin}", f"one of its: {listed}")
             )
     if not len(dataset):
         raise DataError(expected("data file", origin, "hold rows", "a file that is not empty"))
@@ -103,7 +112,7 @@ def table_of(
     )
     if not dropped:
         return table, ()
-    return table, (f"{len(dropped)} rows of {origin} have no text: {list_rows(dropped)} (dropped)",)
+    return table, (f"{len(dropped)} rows of {origin} have no text: {list_some(dropped)} (dropped)",)
 
 
 @contextmanager
@@ -128,11 +137,13 @@ def _load(path: Path, cache: str) -> datasets.Dataset:
         header = next(csv.reader(file), [])
     if not header:
         raise ValueError("the file is empty")
-    # Guessing types would turn the texts "null" and "1.0" into something else.
+    # Guessing types would turn the texts "null" and "1.0" into something else, and a first row with
+    # too many fields would turn its text into an index.
     features = datasets.Features({column: datasets.Value("string") for column in header})
-    return datasets.Dataset.from_csv(
-        str(path), features=features, keep_default_na=False, encoding="utf-8-sig", **options
-    )
+    options |= {"features": features, "keep_default_na": False, "index_col": False}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Length of header or names")
+        return datasets.Dataset.from_csv(str(path), encoding="utf-8-sig", **options)
 
 
 def _picked(arrow: Any, column: str | None, kept: list[int]) -> tuple[Any, ...] | None:

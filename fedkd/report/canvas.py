@@ -61,13 +61,14 @@ def draw_svg(
     ``name`` sets the ids apart from those of the page's other drawings; ``title`` is what a screen
     reader says. No state of matplotlib outlives the call.
     """
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    style = mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # the stubs want literal keys
+    with style, warnings.catch_warnings():
         # The browser's fonts draw the text, so glyphs that matplotlib lacks are no loss.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", dpi=192, transparent=True, metadata={"Date": None})
     return _inline(buffer.getvalue(), name, title, size[0])
 
 

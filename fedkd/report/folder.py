@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +124,3 @@ def read_text(file: Path) -> str | None:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a whole file or nothing: under a temporary name first, then renamed."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)

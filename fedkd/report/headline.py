@@ -7,6 +7,8 @@ from fedkd.report.sharpness import controls
 from fedkd.report.summary import Row, Summary
 from fedkd.report.wording import WORDINGS, interval_text, is_control, number
 
+_SPACE = "\N{NO-BREAK SPACE}"
+
 
 def primary_measure(summary: Summary) -> str:
     """Return the measure that ranks the methods: Semantic Distance, or W1 without coordinates."""
@@ -26,9 +28,11 @@ def headline(summary: Summary) -> tuple[str, ...]:
     best = min(rows, key=lambda row: _mean(row, measure))
     noun = WORDINGS[measure].noun
     value = interval_text(best.measures[measure].interval)
-    among = f"of {len(rows)} methods, " if len(rows) > 1 else ""
-    verb = "has the lowest" if len(rows) > 1 else "has a"
-    first = f"Over {_seeds(len(summary.seeds))}, {among}{best.name} {verb} {noun}: {value}."
+    seeds = "on one seed" if len(summary.seeds) == 1 else f"over {len(summary.seeds)} seeds"
+    if len(rows) > 1:
+        first = f"Of {len(rows)} methods, {best.name} has the lowest {noun} {seeds}: {value}."
+    else:
+        first = f"{best.name} has a {noun} of {value} {seeds}."
     if best.name == summary.baseline:
         others = "No other method improves on it." if len(rows) > 1 else ""
         return tuple(s for s in (first, others) if s)
@@ -49,11 +53,9 @@ def _difference(difference: PairedDifference, baseline: str) -> str:
     way = "lower" if found.mean < 0 else "higher"
     if found.bounds is None:
         return f"That is {size} {way} than {baseline}; one seed gives no interval."
+    count = difference.lower if found.mean < 0 else difference.higher
     low, high = (number(end, signed=True) for end in found.bounds)
-    seeds = (
-        f"95 % interval {low} to {high}; {way} on {max(difference.lower, difference.higher)} "
-        f"of {found.seeds} seeds"
-    )
+    seeds = f"95{_SPACE}% interval {low} to {high}; {way} on {count} of {found.seeds} seeds"
     if difference.excludes_zero:
         return f"That is {size} {way} than {baseline} ({seeds})."
     return f"These seeds do not tell it from {baseline}: {size} {way} ({seeds})."
@@ -72,8 +74,8 @@ def _sharpness(summary: Summary, best: Row, measure: str) -> tuple[str, ...]:
         share = control.recovered.get(measure)
         if control.row.name == best.name and share is not None:
             return (
-                f"A {summary.baseline} student sharpened to the same entropy, which knows nothing "
-                f"of label meaning, reaches {100 * share:.0f} % of this gain.",
+                "A cross-entropy student sharpened to the same entropy, which knows nothing of "
+                f"label meaning, reaches {100 * share:.0f}{_SPACE}% of this gain.",
             )
     return ()
 
@@ -81,7 +83,3 @@ def _sharpness(summary: Summary, best: Row, measure: str) -> tuple[str, ...]:
 def _mean(row: Row, measure: str) -> float:
     found = row.measures[measure].interval
     return float("inf") if found is None else found.mean
-
-
-def _seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"{count} seeds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def label_plane(labels: LabelFile) -> LabelPlane | None:
     share = kept.sum() / np.abs(values).sum()
     return LabelPlane(
         vectors[:, top] * np.sqrt(kept),
-        f"classical scaling of the ground cost ({100 * share:.0f} % of its spread is in this plane)",
+        f"classical scaling of the ground cost, {100 * share:.0f} % of its spread in this plane",
     )
 
 
@@ -108,6 +109,8 @@ def partition_plot(
     """Draw each party's private rows stacked by label, and the unlabelled transfer set."""
     colours = label_colours(labels)
     names = [shorten(name) for name in counts]
+    lines = math.ceil(len(labels.names) / 7)
+    columns = math.ceil(len(labels.names) / lines)
     table = np.asarray([list(c) for c in counts.values()], np.int64)
 
     def draw(figure: Figure) -> None:
@@ -125,16 +128,18 @@ def partition_plot(
             left += table[:, index]
         rows = list(names)
         if transfer_rows is not None:
-            panel.barh(len(rows), transfer_rows, height=0.72, color=REFERENCE, alpha=0.55)
+            panel.barh(len(rows), transfer_rows, height=0.72, color=REFERENCE)
             rows.append("transfer set (public)")
         _bars(panel, rows)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.set_xlabel("rows")
         if len(labels.names) <= _MOST_IN_LEGEND:
-            figure.legend(loc="outside lower center", ncols=6, handlelength=1, columnspacing=1.4)
+            figure.legend(
+                loc="outside lower center", ncols=columns, handlelength=1, columnspacing=1.4
+            )
 
     bars = len(names) + (transfer_rows is not None)
-    legend = 0.2 * ((min(len(labels.names), _MOST_IN_LEGEND) + 5) // 6)
+    legend = 0.2 * min(lines, 5)
     return draw_svg(
         "partition", "Rows of each party by label", (10, 0.7 + 0.26 * bars + legend), draw
     )

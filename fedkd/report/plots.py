@@ -25,11 +25,12 @@ from fedkd.report.canvas import (
 )
 from fedkd.report.folder import LabelFile, Predictions
 from fedkd.report.summary import Row, Summary
+from fedkd.report.wording import CONTROL as CONTROL_PREFIX
 from fedkd.report.wording import WORDINGS, is_control
 
 _COMPARED = ("accuracy", "semantic_distance", "w1", "nll")
 _COST_COLOURS = LinearSegmentedColormap.from_list("cost", ["#eef2f6", "#f6c58a", "#d0542f"])
-_LARGEST_NUMBERED = 12
+MOST_NUMBERED = 12
 
 
 def comparison_plot(summary: Summary, rows: Sequence[Row]) -> str:
@@ -113,16 +114,16 @@ def confusion_plot(predictions: Mapping[str, Predictions], labels: LabelFile) ->
     def draw_one(panel: Axes, name: str) -> None:
         count = len(names)
         mesh = panel.pcolormesh(costs[name], cmap=_COST_COLOURS, vmin=0, vmax=top)
-        mesh.set(edgecolor=PAPER, linewidth=1 if count <= _LARGEST_NUMBERED else 0)
-        mesh.set_rasterized(count > 3 * _LARGEST_NUMBERED)
+        mesh.set(edgecolor=PAPER, linewidth=1 if count <= MOST_NUMBERED else 0)
+        mesh.set_rasterized(count > MOST_NUMBERED)
         panel.set(aspect="equal", xlim=(0, count), ylim=(count, 0))
-        shown = np.arange(0, count, math.ceil(count / _LARGEST_NUMBERED))
+        shown = np.arange(0, count, math.ceil(count / MOST_NUMBERED))
         panel.set_xticks(shown + 0.5, [names[i] for i in shown], rotation=45, ha="right")
         panel.set_yticks(shown + 0.5, [names[i] for i in shown])
         panel.tick_params(length=0, labelsize=7)
         for spine in panel.spines.values():
             spine.set_visible(False)
-        if count <= _LARGEST_NUMBERED:
+        if count <= MOST_NUMBERED:
             for (i, j), share in np.ndenumerate(shares[name]):
                 text = f"{100 * share:.0f}" if np.isfinite(share) else ""
                 size = 7.5 if count <= 7 else 6
@@ -151,7 +152,9 @@ def _panels(
         grid = figure.subplots(lines, columns, squeeze=False)
         for place, panel in enumerate(grid.flat):
             if place < len(rows):
-                panel.set_title(shorten(rows[place], 30), color=INK, size=8)
+                title = rows[place].replace(CONTROL_PREFIX, "CE^γ of ")
+                panel.set_title(shorten(title, 28), color=INK, size=8)
+                panel.tick_params(axis="y", labelcolor=MUTED)
                 draw_one(panel, rows[place])
             else:
                 panel.set_visible(False)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedkd.files import write_text
 from fedkd.metrics.intervals import Interval, PairedDifference, interval, paired_difference
 from fedkd.metrics.scores import MEASURES
-from fedkd.report.folder import SeedResult, load_results, write_text
+from fedkd.report.folder import SeedResult, load_results
 
 SCHEMA = 1
 BASELINE = "cross-entropy"
@@ -29,8 +30,8 @@ class Measured:
 class Row:
     """One method or reference.
 
-    ``measures`` are its unweighted means over parties as the run wrote them, ``parties`` the same
-    measures on each party's own test rows, ``paired`` the differences from the baseline row
+    ``measures`` are over the test rows of all parties together, ``parties`` the same measures on
+    each party's own test rows, ``paired`` the differences from the baseline row
     (without measures that either side lacks; empty for the baseline itself).
     """
 

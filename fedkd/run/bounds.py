@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkd.files import read_json, read_rows, write_arrays
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.party_card import read_rows
-from fedkd.run.folder import RunFolder, read_json, write_arrays
+from fedkd.run.folder import RunFolder
 from fedkd.scenario import Scenario
 from fedkd.seeds import seed_for
 
@@ -34,13 +34,11 @@ def compute_bounds(scenario: Scenario, seed: int, folder: RunFolder, parties: in
     first is left out where the transfer set has no labels.
     """
     transfer = read_rows(folder.public / "transfer.jsonl")["text"]
-    test = read_rows(folder.public / "test.jsonl")["text"]
     with np.load(folder.truth, allow_pickle=False) as arrays:
         known = arrays["transfer"].astype(np.int64)
     if (known >= 0).all():
-        _bound(scenario, seed, folder, "student-transfer-labels", LabelledText(transfer, known), test)
-    pooled = _pool(folder, parties)
-    _bound(scenario, seed, folder, "student-pooled", pooled, test)
+        _bound(scenario, seed, folder, "student-transfer-labels", LabelledText(transfer, known))
+    _bound(scenario, seed, folder, "student-pooled", _pool(folder, parties))
 
 
 def _pool(folder: RunFolder, parties: int) -> LabelledText:
@@ -56,7 +54,6 @@ def _bound(
     folder: RunFolder,
     key: str,
     data: LabelledText,
-    test: Sequence[str],
 ) -> None:
     stored = folder.bounds / f"{key}.npz"
     if stored.is_file():
@@ -75,5 +72,5 @@ def _bound(
         )
         loss = training.hard_labels(data.label)
         training.fit(student, data.text, loss, scenario.student, seed=draw, progress=key)
-        probs = training.predict(student, test)
+        probs = training.predict(student, read_rows(folder.public / "test.jsonl")["text"])
     write_arrays(stored, {"test": probs})

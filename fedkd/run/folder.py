@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from fedkd.files import append_json, read_json_lines, slug
 
 
 @dataclass(frozen=True)
@@ -82,64 +80,14 @@ class RunFolder:
         """Append one record to ``<name>.jsonl``."""
         append_json(self.root / f"{name}.jsonl", record)
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is done inside the block as one stage of the run."""
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self.log("events", {"event": "stage", "stage": name, "seconds": seconds})
+
     def records(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the records of ``<name>.jsonl``; none where there is no such file."""
         yield from read_json_lines(self.root / f"{name}.jsonl")
-
-
-def slug(key: str) -> str:
-    """Return a file name for a method's label: ``knot/sum/size`` → ``knot-sum-size``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", key).strip("-")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is either whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write an npz file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **dict(arrays))
-    temporary.replace(path)
-
-
-def append_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line of JSON; a line torn by a kill is closed first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(dict(record), ensure_ascii=False).encode() + b"\n"
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = b"\n" + line
-        file.write(line)
-
-
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSON-lines file; a line torn by a kill is skipped."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue

@@ -108,7 +108,7 @@ class InlineGrid(Grid):
         _take_identity(node)
         try:
             reply = self._app(message, self._contexts[node])
-        except Exception as error:  # noqa: BLE001  # any fault of a party becomes an error reply
+        except Exception as error:  # any fault of a party becomes an error reply
             reply = Message(Error(_CLIENT_EXCEPTION, type(error).__name__), reply_to=message)
         finally:
             _take_identity(_SERVER_NODE)

@@ -9,10 +9,10 @@ import numpy as np
 
 from fedkd.data.federation import split_federation
 from fedkd.methods import parse_methods
+from fedkd.release import Release
 from fedkd.run.prepare import summarise
 from fedkd.run.space import spaces_for
 from fedkd.run.wire import content_bytes, release_content
-from fedkd.release import Release
 from fedkd.scenario import Scenario
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import tomli_w
 
 from fedkd.data.federation import Federation, split_federation
-from fedkd.party_card import PartyCard, write_rows
-from fedkd.run.folder import RunFolder, write_arrays, write_json, write_text
+from fedkd.files import write_arrays, write_json, write_rows, write_text
+from fedkd.party_card import PartyCard
+from fedkd.run.folder import RunFolder
 from fedkd.scenario import Scenario
 
 _PACKAGES = ("fedkd", "flwr", "torch", "numpy", "scipy", "scikit-learn", "transformers", "datasets")

@@ -22,8 +22,8 @@ def spaces_for(
     ``federation`` gives the label names and the catalogue's positions of them, if it has any.
     Raises :class:`~fedkd.errors.ScenarioError` where a geometry cannot be made.
     """
-    named = [getattr(method, "geometry", None) for method in methods]
-    geometries = dict.fromkeys([scenario.labels.geometry, *(g for g in named if g is not None)])
+    named = [method.ground for method in methods if method.ground is not None]
+    geometries = dict.fromkeys([scenario.labels.geometry, *named])
 
     def embed(names: Sequence[str]) -> NDArray[np.float64]:
         from fedkd.models.encoder import embed_texts  # noqa: PLC0415  # imports transformers

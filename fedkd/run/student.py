@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedkd.errors import ModelError, expected
+from fedkd.files import read_json, slug
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.run.folder import RunFolder, read_json, slug
+from fedkd.run.folder import RunFolder
 
 
 def label_texts(run: Path, texts: Sequence[str], method: str | None = None) -> list[str]:
@@ -21,7 +22,7 @@ def label_texts(run: Path, texts: Sequence[str], method: str | None = None) -> l
     student = classifier.load(folder)
     with single_thread():
         probs = training.predict(student, list(texts))
-    names = student.label_names
+    names = classifier.label_names(folder)
     best = probs.argmax(axis=1)
     width = max(len(names[index]) for index in best)
     pairs = zip(best, probs, texts, strict=True)
@@ -48,10 +49,11 @@ def configuration_folder(run: Path) -> Path:
 def _seed_folder(run: Path) -> Path:
     if (run / "result.json").is_file():
         return run
-    found = [p.parent for pattern in ("*/result.json", "*/*/result.json") for p in run.glob(pattern)]
+    patterns = ("*/result.json", "*/*/result.json")
+    found = [file.parent for pattern in patterns for file in run.glob(pattern)]
     if not found:
         raise ModelError(
-            expected("run", str(run), "hold a finished run", "a folder below runs/, after fedkd run")
+            expected("run", str(run), "hold a finished run", "runs/NAME, after fedkd run")
         )
     newest = max(found, key=lambda p: (p / "result.json").stat().st_mtime).parent
     seeds = (p for p in found if p.parent == newest)

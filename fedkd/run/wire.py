@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
@@ -13,6 +13,7 @@ Scalar = int | float | str
 REQUEST = "request"
 REFUSAL = "refusal"
 METRICS = "metrics"
+DESCRIPTION = "description"
 _ARRAYS = "release.arrays"
 _FACTS = "release.facts"
 _NO_EPSILON = "none"
@@ -41,7 +42,7 @@ def request_content(fields: dict[str, Scalar]) -> RecordDict:
 
 def request_fields(content: RecordDict) -> dict[str, Scalar]:
     """Return the scalars of a request."""
-    return {key: value for key, value in _config(content, REQUEST).items()}  # type: ignore[misc]
+    return _scalars(_config(content, REQUEST))
 
 
 def refusal_content(reason: str) -> RecordDict:
@@ -106,6 +107,34 @@ def content_release(content: RecordDict, request_id: str) -> Release:
             expected("request_id", answered, f"equal {request_id!r}", "answering each request once")
         )
     return release
+
+
+def description_content(facts: dict[str, Scalar]) -> RecordDict:
+    """Return a reply in which a party describes itself."""
+    return RecordDict({DESCRIPTION: ConfigRecord(dict(facts))})
+
+
+def description_facts(content: RecordDict) -> dict[str, Scalar]:
+    """Return what a party said of itself; empty where the reply is no description."""
+    if DESCRIPTION not in content.config_records:
+        return {}
+    return _scalars(_config(content, DESCRIPTION))
+
+
+def metrics_content(figures: dict[str, int | float]) -> RecordDict:
+    """Return a reply of figures about the whole party."""
+    return RecordDict({METRICS: MetricRecord(dict(figures))})
+
+
+def metrics_figures(content: RecordDict) -> dict[str, float]:
+    """Return the figures of a reply; raises :class:`ReleaseError` where it holds none."""
+    if list(content.keys()) != [METRICS]:
+        raise ReleaseError(expected("reply", sorted(content), "be figures", "the same version"))
+    return {key: float(str(value)) for key, value in content.metric_records[METRICS].items()}
+
+
+def _scalars(record: ConfigRecord) -> dict[str, Scalar]:
+    return {key: value for key, value in record.items() if isinstance(value, int | float | str)}
 
 
 def _config(content: RecordDict, name: str) -> ConfigRecord:

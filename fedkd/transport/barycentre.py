@@ -17,15 +17,16 @@ def barycentre(
     cost: Tensor,
     epsilon: float,
     *,
-    iterations: int = 1000,
+    iterations: int = 5000,
     tolerance: float = 1e-6,
 ) -> tuple[Tensor, int]:
     """Return argmin_q Σ_k w_k OT(q, p_k) of every row and how many rows had not settled.
 
     Entropic barycentre by iterative Bregman projections (Benamou et al. 2015, SIAM J. Sci. Comput.
     37(2), section 3.2): u_k = p_k/(G v_k), q = Π_k (Gᵀu_k)^{w_k}, v_k = q/(Gᵀu_k), from v_k = 1.
-    ``probs`` is (rows, teachers, labels), ``weights`` (rows, teachers) with rows summing to one,
-    ``cost`` (labels, labels) and ``epsilon`` in the cost's unit; returns (rows, labels) float64.
+    ``probs`` is (rows, teachers, labels), ``weights`` (rows, teachers); rows of either are made to
+    sum to one. ``cost`` is (labels, labels) and ``epsilon`` in the cost's unit; returns
+    (rows, labels) float64.
     A row has settled when the L1 change of q over ten steps is at most ``tolerance``. Raises
     :class:`ScenarioError` where exp(−C/ε) leaves float64's range.
     """
@@ -41,6 +42,7 @@ def barycentre(
         )
     kernel = torch.exp(-cost / epsilon)
     p, w = probs.double(), weights.double()[:, :, None]
+    p, w = p / p.sum(dim=2, keepdim=True), w / w.sum(dim=1, keepdim=True)
     result = p.new_empty(p.shape[0], p.shape[2])
     rows = torch.arange(len(p))
     v = torch.ones_like(p)

@@ -1,0 +1,97 @@
+"""The values a model takes where the scenario gives none, by kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedkd.errors import ModelError, expected
+from fedkd.scenario import Model, ModelKind
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model with every value given. A kind reads only its own fields, see :data:`FIELDS`.
+
+    ``learning_rate`` is AdamW's step size, ``weight_decay`` its decoupled decay, ``epochs`` the
+    most passes over the rows, ``patience`` the epochs without a lower held-out loss before
+    stopping and ``held_out`` the share of rows that loss is measured on.
+    """
+
+    kind: ModelKind
+    name: str | None
+    features: int
+    hidden: int
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int
+    max_tokens: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    patience: int
+    held_out: float
+
+
+TRAINING = ("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "held_out")
+
+FIELDS: dict[ModelKind, tuple[str, ...]] = {
+    "bow": ("features", "hidden", *TRAINING),
+    "encoder": ("name", "hidden", "max_tokens", *TRAINING),
+    "transformer": (
+        "name", "layers", "width", "heads", "vocabulary", "max_tokens", *TRAINING,
+    ),
+}  # fmt: skip
+
+_COMMON: dict[str, Any] = {
+    "name": None,
+    "features": 2**18,
+    "hidden": 0,
+    "layers": 2,
+    "width": 128,
+    "heads": 2,
+    "vocabulary": 4096,
+    "max_tokens": 128,
+    "weight_decay": 0.01,
+    "held_out": 0.12,
+}
+
+
+def _training(model: Model) -> dict[str, Any]:
+    """Return the training values of a kind, found by measurement (benchmarks of the README)."""
+    if model.model == "bow":
+        rate = 0.005 if model.hidden else 0.02
+        return {"epochs": 60, "learning_rate": rate, "batch_size": 64, "patience": 3}
+    if model.model == "encoder":
+        rate = 0.001 if model.hidden else 0.003
+        return {"epochs": 60, "learning_rate": rate, "batch_size": 64, "patience": 3}
+    if model.name is None:
+        return {"epochs": 20, "learning_rate": 5e-4, "batch_size": 32, "patience": 3}
+    return {"epochs": 10, "learning_rate": 5e-5, "batch_size": 32, "patience": 2}
+
+
+def defaults(model: Model) -> ResolvedModel:
+    """Return the model with every absent value filled by its kind's default.
+
+    Raises :class:`ModelError` for an encoder without a name and for a width that its heads
+    cannot share.
+    """
+    given = model.model_dump(exclude={"model"}, exclude_none=True)
+    resolved = ResolvedModel(kind=model.model, **(_COMMON | _training(model) | given))
+    if resolved.kind == "encoder" and resolved.name is None:
+        raise ModelError(
+            expected(
+                "model.name", None, "name a sentence encoder for model = 'encoder'",
+                "name = './folder' of a local copy",
+            )
+        )  # fmt: skip
+    if resolved.kind == "transformer" and resolved.name is None and resolved.width % resolved.heads:
+        raise ModelError(
+            expected(
+                "model.width", resolved.width, f"be a multiple of heads={resolved.heads}",
+                f"width = {resolved.heads * max(1, round(resolved.width / resolved.heads))}",
+            )
+        )  # fmt: skip
+    return resolved
