@@ -11,10 +11,9 @@ from pydantic import ValidationError
 
 from fedkd.errors import ScenarioError, expected
 from fedkd.methods.method import Method, Targets
-from fedkd.scenario import MethodSpec, describe_schema
-from fedkd.schema import schema_lines
+from fedkd.scenario import MethodSpec
 
-__all__ = ["Method", "Targets", "known_methods", "parse_methods", "schema_text"]
+__all__ = ["Method", "Targets", "known_methods", "parse_methods"]
 
 
 def known_methods() -> dict[str, type[Method]]:
@@ -64,15 +63,6 @@ def parse_methods(specs: Sequence[MethodSpec]) -> tuple[Method, ...]:
             )
         methods.append(method)
     return tuple(methods)
-
-
-def schema_text() -> str:
-    """Return every key of a scenario, the keys of each method included, one line a key."""
-    parts = [describe_schema()]
-    for kind in dict.fromkeys(known_methods().values()):
-        head = f"[[method]]\n# {str(kind.__doc__).splitlines()[0]}"
-        parts.append("\n".join((head, *schema_lines(kind))))
-    return "\n\n".join(parts)
 
 
 def _explain(fault: dict[str, Any], number: int, kind: type[Method]) -> str:

@@ -97,6 +97,8 @@ class TfIdf:
 
 def _counts(texts: Sequence[str], features: int) -> sparse.csr_matrix:
     """Return how often each bucket's n-grams occur, (texts, features) with sorted columns."""
+    if not texts:
+        return sparse.csr_matrix((0, features))
     vectorizer = HashingVectorizer(
         n_features=features, ngram_range=(1, 2), alternate_sign=False, norm=None
     )

@@ -60,7 +60,10 @@ _COMMON: dict[str, Any] = {
 
 
 def _training(model: Model) -> dict[str, Any]:
-    """Return the training values of a kind, found by measurement (benchmarks of the README)."""
+    """Return a kind's training values, measured on amazon_stars, sst5 and meld.
+
+    A nameless transformer learns nothing for its first epochs on few rows, hence its patience.
+    """
     if model.model == "bow":
         rate = 0.005 if model.hidden else 0.02
         return {"epochs": 60, "learning_rate": rate, "batch_size": 64, "patience": 3}
@@ -68,7 +71,7 @@ def _training(model: Model) -> dict[str, Any]:
         rate = 0.001 if model.hidden else 0.003
         return {"epochs": 60, "learning_rate": rate, "batch_size": 64, "patience": 3}
     if model.name is None:
-        return {"epochs": 20, "learning_rate": 5e-4, "batch_size": 32, "patience": 3}
+        return {"epochs": 30, "learning_rate": 5e-4, "batch_size": 32, "patience": 5}
     return {"epochs": 10, "learning_rate": 5e-5, "batch_size": 32, "patience": 2}
 
 

@@ -118,8 +118,8 @@ def load_sentence_encoder(name: str, max_tokens: int) -> SentenceEncoder:
     Raises :class:`ModelError` naming the missing file.
     """
     folder = local_folder(name)
-    tokenizer = load_tokenizer(folder, name)
     config = load_config(folder, name)
+    tokenizer = load_tokenizer(folder, name)
     with forked_generator(0):
         body = load_model(AutoModel, folder, name, config).requires_grad_(False)
     limit = token_limit(tokenizer, config, max_tokens)

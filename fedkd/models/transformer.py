@@ -88,8 +88,8 @@ def build_transformer(
     seed = seed_for(seed, "", 0, "initial weights")
     if model.name is not None:
         folder = local_folder(model.name)
-        tokenizer = load_tokenizer(folder, model.name)
         config = load_config(folder, model.name, **common)
+        tokenizer = load_tokenizer(folder, model.name)
         config.pad_token_id = tokenizer.pad_token_id
         limit = token_limit(tokenizer, config, model.max_tokens)
         with forked_generator(seed):

@@ -9,9 +9,10 @@ import pytest
 
 import fedkd.methods
 from fedkd.errors import ScenarioError
-from fedkd.methods import known_methods, parse_methods, schema_text
+from fedkd.methods import known_methods, parse_methods
 from fedkd.methods.knot import Knot
 from fedkd.scenario import MethodSpec
+from fedkd.schema import schema_text
 
 
 def specs(*tables: dict[str, Any]) -> list[MethodSpec]:

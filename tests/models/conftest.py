@@ -61,7 +61,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(params=["bow", "bow hidden", "encoder", "encoder hidden", "transformer", "named"])
 def model(request: pytest.FixtureRequest, tiny_bert: str) -> Model:
     """Each kind of model, small and quick."""
-    short = {"epochs": 3, "batch_size": 16, "max_tokens": 32}
+    short = {"epochs": 12, "patience": 12, "batch_size": 8, "max_tokens": 32}
     own = {
         "bow": {"model": "bow"},
         "bow hidden": {"model": "bow", "hidden": 8},

@@ -20,9 +20,10 @@ TEXTS, TRUTH = sentences(120)
 
 def test_a_teacher_learns_what_its_texts_show():
     model = Model()
-    built = make(model, TEXTS)
-    training.fit(built, TEXTS, training.hard_labels(TRUTH), model, seed=0)
-    texts, truth = sentences(90, seed=1)
+    texts, truth = sentences(400)
+    built = make(model, texts)
+    training.fit(built, texts, training.hard_labels(truth), model, seed=0)
+    texts, truth = sentences(200, seed=1)
     assert (training.predict(built, texts).argmax(axis=1) == truth).mean() > 0.9
 
 

@@ -12,8 +12,6 @@ from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from tests.system.small import small
 
-DOMAINS_KEY = "parties"
-
 
 def files_below(folder: Path) -> dict[str, bytes]:
     return {
@@ -39,13 +37,13 @@ def test_twice_gives_the_same_intake_and_student(first, tmp_path):
     assert one["bytes"] == two["bytes"]
 
 
-def test_party_order_changes_nothing(first, tmp_path):
-    names = list(read_json(first.result)["parties"])
+def test_party_order_changes_nothing(tmp_path):
+    names = ["food", "music", "sport", "travel"]
     hashes = []
     for order in (names, names[::-1], names[2:] + names[:2]):
         override = {"parties": [names[1]], "hidden": 8}
         scenario = small(
-            tmp_path / "-".join(order)[:20].replace("/", ""),
+            tmp_path / "-".join(order),
             parties={"count": 4, "partition": {"by": "domain"}, "names": order},
             teacher={"model": "bow", "epochs": 4, "override": [override]},
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,25 @@ def test_the_tolerance_is_the_error_of_the_plan_that_is_returned() -> None:
     assert bool(found.converged.all())
     assert float((plan.sum(dim=2) - a).abs().sum(dim=1).max()) <= 1e-6
     assert float((plan.sum(dim=1) - b).abs().sum(dim=1).max()) <= 1e-12
+
+
+def test_the_kernel_and_the_log_domain_agree() -> None:
+    a, b = rows(9, 50).double(), rows(10, 50).double()
+    gibbs = gibbs_kernel(COST, 0.05)
+    kernel = solve(a, b, gibbs, iterations=5000, tolerance=1e-10)
+    logs = solve(a, b, replace(gibbs, double=None), iterations=5000, tolerance=1e-10)
+    assert bool(logs.converged.all())
+    torch.testing.assert_close(logs.value, kernel.value, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(logs.f, kernel.f, atol=1e-8, rtol=1e-8)
+
+
+def test_rows_that_leave_the_range_of_a_kernel_are_solved_again() -> None:
+    a, b = rows(11, 40), torch.eye(3)[torch.arange(40) % 3]
+    steep = gibbs_kernel(COST, 0.002)
+    underflown = replace(steep, single=torch.exp(-steep.cost / 0.002).float())
+    found, expected = solve(a, b, underflown), solve(a, b, steep)
+    assert bool(torch.isfinite(found.f).all())
+    torch.testing.assert_close(found.value, expected.value)
 
 
 def test_the_answer_of_an_instance_does_not_depend_on_its_company() -> None:
