@@ -34,14 +34,15 @@ def run(
     quiet: Annotated[bool, typer.Option(help="no progress, only the table")] = False,
 ) -> None:
     """Run a scenario: from private data to students, summary and report."""
+    from fedkd.scenario import load_scenario
+
+    scenario = load_scenario(file, overrides or [])
     from fedkd.progress import silent
     from fedkd.report.folder import load_results
     from fedkd.report.summary import summarise
     from fedkd.report.table import print_table
     from fedkd.run.engine import run_scenario
-    from fedkd.scenario import load_scenario
 
-    scenario = load_scenario(file, overrides or [])
     with silent() if quiet else nullcontext():
         finished = run_scenario(scenario, fresh=fresh, note=_no_note if quiet else typer.echo)
     print_table(summarise(load_results(finished.folder)))
@@ -66,10 +67,11 @@ def check(
         return
     if file is None:
         raise FedkdError("Expected a scenario file. Try fedkd check scenarios/quickstart.toml")
+    scenario = load_scenario(file, overrides or [])
     from fedkd.run.plan import make_plan
     from fedkd.run.plan_text import print_plan
 
-    print_plan(make_plan(load_scenario(file, overrides or [])))
+    print_plan(make_plan(scenario))
 
 
 @app.command()

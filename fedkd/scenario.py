@@ -54,7 +54,7 @@ class Data(Frozen):
 
 
 class Labels(Frozen):
-    """The label set and the distance between labels (knot.md E2)."""
+    """The label set and the distance between labels (E2)."""
 
     geometry: Geometry = Field("onehot", description="how the ground cost is made")
     values: tuple[float, ...] | None = Field(None, description="position of each label on a line")
@@ -72,7 +72,9 @@ class Labels(Frozen):
 class Partition(Frozen):
     """How the private rows are dealt to the parties."""
 
-    by: Literal["domain", "iid", "dirichlet", "shards", "quantity"] = "iid"
+    by: Literal["domain", "iid", "dirichlet", "shards", "quantity"] = Field(
+        "iid", description="one party a domain; alike; skewed labels; few labels each; sizes 1:2:3…"
+    )
     alpha: float | None = Field(None, description="Dirichlet concentration; smaller is more skewed")
     shards: Count = Field(2, description="shards of sorted labels per party (by = 'shards')")
 
@@ -92,7 +94,7 @@ class Partition(Frozen):
 class Parties(Frozen):
     """The data holders."""
 
-    count: Count
+    count: Count = Field(description="how many")
     partition: Partition = Partition()  # type: ignore[call-arg]
     quorum: Count | None = Field(None, description="parties that must answer; all when absent")
     names: tuple[str, ...] | None = Field(
@@ -135,8 +137,8 @@ class ModelFields(Frozen):
     max_tokens: Count | None = Field(None, description="longest input in tokens")
     epochs: Count | None = Field(None, description="most passes over the training rows")
     learning_rate: Positive | None = Field(None, description="AdamW step size")
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    batch_size: Count | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="AdamW decay")
+    batch_size: Count | None = Field(None, description="rows of one step")
     patience: Count | None = Field(None, description="epochs without gain before stopping")
     held_out: Fraction | None = Field(None, description="share of rows that decides when to stop")
 
@@ -144,14 +146,16 @@ class ModelFields(Frozen):
 class Model(ModelFields):
     """A teacher or a student."""
 
-    model: ModelKind = "bow"
+    model: ModelKind = Field(
+        "bow", description="hashed n-grams; frozen sentence encoder + head; whole transformer"
+    )
 
 
 class Override(ModelFields):
     """Another teacher for some parties."""
 
     parties: tuple[int | str, ...] = Field(description="party numbers from 0, or names")
-    model: ModelKind | None = None
+    model: ModelKind | None = Field(None, description="another kind")
 
 
 class Teacher(Model):
@@ -176,7 +180,7 @@ class MethodSpec(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str
+    name: str = Field(description="the method; its own keys are listed below")
 
 
 class Release(Frozen):
@@ -187,21 +191,37 @@ class Release(Frozen):
     bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")
 
 
+class Resources(Frozen):
+    """What one party may use at a time (backend 'ray')."""
+
+    cpus: Positive = Field(1.0, description="cores of one party; fractions share one")
+    gpus: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs; 0.25 puts four on one")
+    memory: Positive | None = Field(None, description="GB that one party may take")
+    address: str | None = Field(None, description="host:port of a Ray cluster that is running")
+
+
 class Run(Frozen):
     """Where and how the scenario runs."""
 
-    backend: Literal["inline"] = "inline"
+    backend: Literal["inline", "ray", "remote"] = Field(
+        "inline", description="this process; Flower's simulation on Ray; real machines"
+    )
     out: str = Field("runs", description="folder of results, relative to the current directory")
     block_rows: Count = Field(4096, description="rows asked for in one request")
     retries: Annotated[int, Field(ge=0)] = Field(1, description="further attempts after a failure")
     deadline: Positive = Field(600.0, description="seconds a request may take")
+    resources: Resources = Resources()  # type: ignore[call-arg]
 
 
 class Scenario(Frozen):
     """One scenario file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        description="names the folder of results"
+    )
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        (0,), description="one run each"
+    )
     data: Data
     labels: Labels = Labels()  # type: ignore[call-arg]
     parties: Parties
@@ -237,7 +257,9 @@ class Scenario(Frozen):
     def config_hash(self) -> str:
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(
-            mode="json", by_alias=True, exclude={"seeds": True, "run": {"out", "backend"}}
+            mode="json",
+            by_alias=True,
+            exclude={"seeds": True, "run": {"out", "backend", "resources"}},
         )
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

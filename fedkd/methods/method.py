@@ -11,8 +11,9 @@ A method is one file in this folder; nothing else names it. ``fedkd/methods/majo
             for probs, weights in self.blocks(intake):             # (teachers, rows, labels), ...
                 votes = np.eye(intake.labels)[probs.argmax(axis=2)]
                 parts.append((weighted_sum(weights, votes), weights.T))
-            probs, weights = stack(parts)
-            return Targets(smoothed(probs, self.smoothing), weights, space)
+            votes, weights = stack(parts)
+            smooth = (1 - self.smoothing) * votes + self.smoothing / intake.labels
+            return Targets(smooth, weights, space)
 
         def loss(self, logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
             check_logits(logits, targets)
@@ -53,7 +54,7 @@ class Targets:
 
     ``probs`` (rows, labels) is the one distribution per row that the teachers make together,
     ``weights`` (rows, teachers) how much each counted. ``tensors`` is whatever else the method's
-    own loss reads, and ``transport`` how it measures. ``warnings`` were found on the way.
+    own loss reads, ``transport`` how it measures, ``notes`` what the user should know.
     """
 
     probs: Tensor

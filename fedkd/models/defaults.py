@@ -68,8 +68,8 @@ def _training(model: Model) -> dict[str, Any]:
         rate = 0.005 if model.hidden else 0.02
         return {"epochs": 60, "learning_rate": rate, "batch_size": 64, "patience": 3}
     if model.model == "encoder":
-        rate = 0.001 if model.hidden else 0.003
-        return {"epochs": 60, "learning_rate": rate, "batch_size": 64, "patience": 3}
+        head = {"hidden": 64, "learning_rate": 0.001}
+        return {**head, "epochs": 60, "batch_size": 64, "patience": 5}
     if model.name is None:
         return {"epochs": 30, "learning_rate": 5e-4, "batch_size": 32, "patience": 5}
     return {"epochs": 10, "learning_rate": 5e-5, "batch_size": 32, "patience": 2}

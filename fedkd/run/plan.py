@@ -10,7 +10,7 @@ import numpy as np
 from fedkd.data.federation import split_federation
 from fedkd.methods import parse_methods
 from fedkd.release import Release
-from fedkd.run.prepare import summarise
+from fedkd.run.prepare import check_models, summarise
 from fedkd.run.space import spaces_for
 from fedkd.run.wire import content_bytes, release_content
 from fedkd.scenario import Scenario
@@ -37,6 +37,7 @@ def make_plan(scenario: Scenario) -> Plan:
     """
     methods = parse_methods(scenario.method)
     federation = split_federation(scenario, scenario.seeds[0])
+    check_models(scenario, federation)
     facts = summarise(scenario, federation)
     spaces = spaces_for(scenario, methods, facts, None)
     test_rows = sum(len(party.test) for party in federation.parties)

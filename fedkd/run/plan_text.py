@@ -7,10 +7,14 @@ from rich.table import Table
 
 from fedkd.run.plan import Plan
 
+UNBROKEN = 10_000
+
 
 def print_plan(plan: Plan, console: Console | None = None) -> None:
     """Print parties, releases, methods and warnings of a plan."""
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = UNBROKEN
     scenario = plan.scenario
     facts = plan.federation
     labels = facts["labels"]
@@ -44,7 +48,7 @@ def _parties(plan: Plan) -> Table:
         table.add_column(heading, justify="right" if heading in ("rows", "test") else "left")
     shown = labels if len(labels) <= 8 else []
     for label in shown:
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", no_wrap=True)
     if not shown:
         table.add_column("labels present", justify="right")
     for name, party in plan.federation["parties"].items():

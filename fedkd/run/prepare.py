@@ -12,6 +12,7 @@ import tomli_w
 
 from fedkd.data.federation import Federation, split_federation
 from fedkd.files import write_arrays, write_json, write_rows, write_text
+from fedkd.models.defaults import defaults
 from fedkd.party_card import PartyCard
 from fedkd.run.folder import RunFolder
 from fedkd.scenario import Scenario
@@ -33,8 +34,25 @@ def prepare_run(scenario: Scenario, seed: int) -> RunFolder:
         write_text(folder.scenario, tomli_w.dumps(values))
         write_json(folder.root / "environment.json", environment())
     if not (folder.root / "federation.json").is_file():
-        lay_out(scenario, seed, split_federation(scenario, seed), folder)
+        federation = split_federation(scenario, seed)
+        check_models(scenario, federation)
+        lay_out(scenario, seed, federation, folder)
     return folder
+
+
+def check_models(scenario: Scenario, federation: Federation) -> None:
+    """Raise :class:`~fedkd.errors.ModelError` for a teacher or student that cannot be built.
+
+    A model with a name must be found, locally or on the hub, with all its files.
+    """
+    names = [party.name for party in federation.parties]
+    teachers = (scenario.teacher.for_party(index, name) for index, name in enumerate(names))
+    for model in dict.fromkeys((*teachers, scenario.student)):
+        defaults(model)
+        if model.name is not None:
+            from fedkd.models.pretrained import local_folder  # noqa: PLC0415  # transformers
+
+            local_folder(model.name)
 
 
 def lay_out(scenario: Scenario, seed: int, federation: Federation, folder: RunFolder) -> None:
