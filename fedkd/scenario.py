@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fedkd.errors import ScenarioError, expected
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
-WeightScheme = Literal["uniform", "size", "confidence", "bias", "entropy", "variance"]
 ModelKind = Literal["bow", "encoder", "transformer"]
 
 Count = Annotated[int, Field(ge=1)]
@@ -344,7 +343,7 @@ def _index(node: list[Any], part: str, override: str) -> int:
 
 def _explain(error: dict[str, Any], origin: str, text: str) -> str:
     location = [str(part) for part in error["loc"]]
-    key = ".".join(location) or "scenario"
+    key = ".".join(location)
     line = _line_of(text, location)
     where = f"{origin}:{line}" if line else origin
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -356,7 +355,7 @@ def _explain(error: dict[str, Any], origin: str, text: str) -> str:
     elif not message.startswith("Expected"):
         message = f"{message[0].lower()}{message[1:]}. Try `fedkd check --schema`"
     if message.startswith("Expected"):
-        return f"{where}: {key}: {message}"
+        return f"{where}: {key}: {message}" if key else f"{where}: {message}"
     return f"{where}: Expected {key}={error.get('input')!r} to be valid: {message}"
 
 

@@ -53,9 +53,7 @@ class Distillery:
                 lambda logits, rows: method.loss(logits, targets, rows), home, method.key
             )
             for warning in targets.warnings:
-                self.folder.log(
-                    "events", {"event": "warning", "student": method.key, "warning": warning}
-                )
+                self.folder.warn(f"{method.key}: {warning}")
             write_arrays(stored, {"test": probs})
         return load_predictions(stored)
 

@@ -41,7 +41,7 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
     federation = read_json(folder.root / "federation.json")
     for party, figures in answers.teachers.items():
         federation["parties"][party]["own_test"] = figures
-    students = {**outcome.students, **sharpness_controls(outcome.methods, outcome.students)}
+    students = {**outcome.students, **sharpness_controls(outcome)}
     references = reference_predictions(answers.test) | bound_predictions(folder)
     with np.load(folder.truth, allow_pickle=False) as arrays:
         truth, owner = arrays["test"], arrays["party"]
@@ -68,7 +68,7 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
             "student": {m.key: student_digest(folder, m.key) for m in outcome.methods},
         },
         "transfer_rows": federation["transfer_rows"],
-        "warnings": federation["warnings"] + list(outcome.space.warnings),
+        "warnings": federation["warnings"] + list(outcome.space.warnings) + folder.warnings(),
     }
     write_json(folder.result, result)
 
@@ -90,21 +90,22 @@ def bound_predictions(folder: RunFolder) -> dict[str, Probabilities]:
     return {file.stem: load_predictions(file) for file in sorted(folder.bounds.glob("*.npz"))}
 
 
-def sharpness_controls(
-    methods: tuple[Method, ...], students: Mapping[str, Probabilities]
-) -> dict[str, Probabilities]:
+def sharpness_controls(outcome: Outcome) -> dict[str, Probabilities]:
     """Return CE^γ for each KNOT student: cross-entropy's answers, as sharp as KNOT's.
 
     γ makes the mean entropy on the test inputs (no label is looked at) equal to that of the KNOT
     student, so what is left between the two is not sharpness. The cross-entropy student with the
     same weights is taken where there is one, else the first.
     """
+    methods, students = outcome.methods, outcome.students
     plain = {m.weights: m.key for m in reversed(methods) if m.name == "cross-entropy"}
     controls = {}
     for method in methods:
         if method.name == "knot" and plain:
             key = plain.get(method.weights) or next(reversed(plain.values()))
             matched = match_entropy(students[key], mean_entropy(students[method.key]))
+            if not matched.reached:
+                outcome.folder.warn(f"{method.key}: no power makes {key} as sharp as this student")
             controls[f"{CONTROL}/{method.key}"] = matched.probs
     return controls
 

@@ -137,8 +137,8 @@ def as_inputs(classifier: Classifier, texts: Inputs | Sequence[str]) -> Inputs:
 def split_rows(count: int, held_out: float, seed: int) -> tuple[Rows, Rows]:
     """Return the rows trained on and those held out, both sorted.
 
-    Held out are ``held_out`` of the rows or eight, whichever is more, but at most a quarter for
-    the sake of the latter. Fewer than four rows are trained on and held out alike.
+    ``held_out`` of the rows are held out; of few rows at least eight, or a quarter where that is
+    less. Fewer than four rows are trained on and held out alike.
     """
     if not count:
         raise ModelError(

@@ -88,6 +88,15 @@ class RunFolder:
         seconds = time.perf_counter() - start
         self.log("events", {"event": "stage", "stage": name, "seconds": seconds})
 
+    def warn(self, text: str) -> None:
+        """Record something that the user should know; it is shown in the result."""
+        self.log("events", {"event": "warning", "warning": text})
+
+    def warnings(self) -> list[str]:
+        """Return every warning once, in order."""
+        events = (record for record in self.records("events") if record["event"] == "warning")
+        return list(dict.fromkeys(record["warning"] for record in events))
+
     def records(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the records of ``<name>.jsonl``; none where there is no such file."""
         yield from read_json_lines(self.root / f"{name}.jsonl")

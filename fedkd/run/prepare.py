@@ -12,9 +12,11 @@ import tomli_w
 
 from fedkd.data.federation import Federation, split_federation
 from fedkd.files import write_arrays, write_json, write_rows, write_text
+from fedkd.methods import parse_methods
 from fedkd.models.defaults import defaults
 from fedkd.party_card import PartyCard
 from fedkd.run.folder import RunFolder
+from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario
 
 _PACKAGES = ("fedkd", "flwr", "torch", "numpy", "scipy", "scikit-learn", "transformers", "datasets")
@@ -36,6 +38,8 @@ def prepare_run(scenario: Scenario, seed: int) -> RunFolder:
     if not (folder.root / "federation.json").is_file():
         federation = split_federation(scenario, seed)
         check_models(scenario, federation)
+        methods = parse_methods(scenario.method)
+        spaces_for(scenario, methods, summarise(scenario, federation), folder.root / "cache")
         lay_out(scenario, seed, federation, folder)
     return folder
 

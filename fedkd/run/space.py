@@ -37,7 +37,7 @@ def spaces_for(
             values=federation["values"],
             coordinates=federation["coordinates"],
             geometry=geometry,
-            embed=embed,
+            embed=None if scenario.labels.encoder is None else embed,
         )
         for geometry in geometries
     }

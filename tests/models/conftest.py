@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from transformers import BertConfig, BertModel
 
 from fedkd.models import classifier
-from fedkd.models.determinism import forked_generator
-from fedkd.models.tokens import train_tokenizer
 from fedkd.scenario import Model
+from tests.tiny_bert import write_tiny_bert
 
 LABELS = ("bad", "fine", "good")
 WORDS = (("awful", "broken", "poor"), ("usual", "plain", "middling"), ("lovely", "great", "superb"))
@@ -41,21 +39,7 @@ def make(model: Model, texts: Sequence[str], seed: int = 0, cache: Path | None =
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a BERT of width 32 with random weights and its own tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    tokenizer = train_tokenizer(sentences(60)[0], 300, 64)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with forked_generator(7):
-        BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return write_tiny_bert(tmp_path_factory.mktemp("tiny-bert"), sentences(60)[0])
 
 
 @pytest.fixture(params=["bow", "bow hidden", "encoder", "encoder hidden", "transformer", "named"])
