@@ -25,10 +25,12 @@ LINE_EVERY = 10.0
 
 
 class _Shared:
-    """What all bars of the process share: whether to speak, and when a line was last written."""
+    """What all bars of the process share: the display, whether to speak, the last line's time."""
 
     muted = 0
     last_line = float("-inf")
+    display: RichProgress | None = None
+    bars = 0
 
 
 @contextmanager
@@ -63,7 +65,6 @@ class Progress:
         self._clock = clock
         self._start = clock()
         self._done = 0
-        self._bar: RichProgress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -76,9 +77,13 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._task is not None and _Shared.display is not None:
+            _Shared.display.remove_task(self._task)
+            self._task = None
+            _Shared.bars -= 1
+            if not _Shared.bars:
+                _Shared.display.stop()
+                _Shared.display = None
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count ``steps`` more; ``note`` is shown beside the count."""
@@ -97,16 +102,18 @@ class Progress:
 
     def _draw(self, label: str, note: str) -> None:
         text = f"{label} {note}".rstrip()
-        if self._bar is None:
+        if _Shared.display is None:
             from rich.console import Console  # noqa: PLC0415  # most work ends before a bar
             from rich.progress import Progress as RichProgress  # noqa: PLC0415
 
             console = Console(file=self._stream)
-            self._bar = RichProgress(console=console, transient=True, refresh_per_second=4)
-            self._task = self._bar.add_task(text, total=self._total, completed=self._done)
-            self._bar.start()
-        elif self._task is not None:
-            self._bar.update(self._task, completed=self._done, description=text)
+            _Shared.display = RichProgress(console=console, transient=True, refresh_per_second=4)
+            _Shared.display.start()
+        if self._task is None:
+            self._task = _Shared.display.add_task(text, total=self._total, completed=self._done)
+            _Shared.bars += 1
+        else:
+            _Shared.display.update(self._task, completed=self._done, description=text)
 
 
 def track(

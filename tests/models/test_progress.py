@@ -82,4 +82,18 @@ def test_a_bar_ends_with_an_error():
         clock.now = 5
         bar.advance()
         raise RuntimeError
-    assert bar._bar is None
+    assert progress._Shared.display is None and progress._Shared.bars == 0
+
+
+def test_bars_inside_bars_share_one_display():
+    stream, clock = Terminal(), Clock()
+    with progress.Progress("Outer", 2, stream=stream, clock=clock) as outer:
+        clock.now = 5
+        outer.advance()
+        display = progress._Shared.display
+        with progress.Progress("Inner", 3, stream=stream, clock=clock) as inner:
+            clock.now = 10
+            inner.advance()
+            assert progress._Shared.display is display and progress._Shared.bars == 2
+        assert progress._Shared.display is display and progress._Shared.bars == 1
+    assert progress._Shared.display is None
