@@ -27,6 +27,14 @@ class QuorumError(FedkdError):
     """Too few parties gave a usable reply for the round to go on."""
 
 
+class EngineError(FedkdError):
+    """What distributes the work cannot be started or reached, or fell over."""
+
+
+class DeployError(FedkdError):
+    """A machine, a key, a certificate or a process of a deployment is not as it should be."""
+
+
 def expected(name: str, value: object, relation: str, remedy: str) -> str:
     """Return the house's one-line message: ``Expected name=value to relation. Try remedy.``"""
     return f"Expected {name}={value!r} to {relation}. Try {remedy.rstrip('.')}."

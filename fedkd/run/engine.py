@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import ServerApp
+from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
 from fedkd.report.page import write_report
 from fedkd.report.summary import write_summary
 from fedkd.run.bounds import compute_bounds
+from fedkd.run.devices import place
 from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid, Tap, UserConfig
 from fedkd.run.prepare import prepare_run
@@ -26,11 +27,7 @@ from fedkd.scenario import Scenario
 CLIENT_APP = "clients.app:app"
 SERVER_APP = "server.app:app"
 App = TypeVar("App")
-_QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+GridFor = Callable[[RunFolder, UserConfig], Grid]
 
 
 @dataclass(frozen=True)
@@ -55,37 +52,49 @@ def run_scenario(
     ``fresh`` discards earlier results of the same configuration. ``note`` is told a line a seed.
     ``tap`` sees every message and ``client_app`` stands in for the parties' app (both for tests).
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
     parse_methods(scenario.method)
+    place(scenario)
     base = scenario.folder()
     if fresh and base.is_dir():
         shutil.rmtree(base)
-    folders = []
-    for seed in scenario.seeds:
-        folder = RunFolder(scenario.folder(seed))
-        if folder.done:
-            note(f"seed {seed}: complete already")
-        else:
+    folders = [RunFolder(scenario.folder(seed)) for seed in scenario.seeds]
+    with ExitStack() as engines:
+        grid_for: GridFor | None = None
+        for seed, folder in zip(scenario.seeds, folders, strict=True):
+            if folder.done:
+                note(f"seed {seed}: complete already")
+                continue
             note(f"seed {seed}: {folder.root}")
-            run_inline(scenario, seed, tap=tap, client_app=client_app)
-        folders.append(folder)
+            prepare_run(scenario, seed)
+            grid_for = grid_for or engines.enter_context(open_engine(scenario, tap, client_app))
+            run_seed(scenario, seed, grid_for)
     write_summary(base)
     return Finished(base, tuple(folders), write_report(base))
 
 
-def run_inline(
-    scenario: Scenario, seed: int, *, tap: Tap | None = None, client_app: ClientApp | None = None
-) -> RunFolder:
-    """Run one seed in this process."""
+def run_seed(scenario: Scenario, seed: int, grid_for: GridFor) -> RunFolder:
+    """Run one seed: the two bounds here, the parties on the grid, the ServerApp in this thread."""
     folder = prepare_run(scenario, seed)
-    parties = scenario.parties.count
-    compute_bounds(scenario, seed, folder, parties)
+    compute_bounds(scenario, seed, folder, scenario.parties.count)
     config: UserConfig = {"seed": seed, "run-folder": str(folder.root.resolve())}
-    app = client_app or _load(CLIENT_APP, ClientApp)
-    grid = InlineGrid(app, parties, config, tap)
     server = _load(SERVER_APP, ServerApp)
-    server(grid, Context(1, 1, {}, RecordDict(), dict(config)))
+    server(grid_for(folder, config), Context(1, 1, {}, RecordDict(), dict(config)))
     return folder
+
+
+@contextmanager
+def open_engine(
+    scenario: Scenario, tap: Tap | None = None, client_app: ClientApp | None = None
+) -> Iterator[GridFor]:
+    """Start the scenario's engine and yield what gives the grid of a seed."""
+    if scenario.run.backend == "ray":
+        from fedkd.run.ray import open_ray  # noqa: PLC0415  # imports Ray
+
+        with open_ray(scenario, CLIENT_APP, client_app) as grid_for:
+            yield grid_for
+        return
+    app = client_app or _load(CLIENT_APP, ClientApp)
+    yield lambda folder, config: InlineGrid(app, scenario.parties.count, config, tap)
 
 
 def _load(name: str, kind: type[App]) -> App:

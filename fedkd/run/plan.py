@@ -10,6 +10,7 @@ import numpy as np
 from fedkd.data.federation import split_federation
 from fedkd.methods import parse_methods
 from fedkd.release import Release
+from fedkd.run.devices import Placement, place
 from fedkd.run.prepare import check_models, summarise
 from fedkd.run.space import spaces_for
 from fedkd.run.wire import content_bytes, release_content
@@ -21,6 +22,7 @@ class Plan:
     """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire."""
 
     scenario: Scenario
+    placement: Placement
     federation: dict[str, Any]
     test_rows: int
     answer_bytes: int
@@ -36,6 +38,7 @@ def make_plan(scenario: Scenario) -> Plan:
     Raises a :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
     """
     methods = parse_methods(scenario.method)
+    placement = place(scenario)
     federation = split_federation(scenario, scenario.seeds[0])
     check_models(scenario, federation)
     facts = summarise(scenario, federation)
@@ -46,6 +49,7 @@ def make_plan(scenario: Scenario) -> Plan:
     space_warnings = [w for space in spaces.values() for w in space.warnings]
     return Plan(
         scenario=scenario,
+        placement=placement,
         federation=facts,
         test_rows=test_rows,
         answer_bytes=_answer_bytes(scenario, len(federation.transfer), labels),

@@ -21,6 +21,7 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
     seeds = ", ".join(str(seed) for seed in scenario.seeds)
     console.print(f"[bold]{scenario.name}[/bold]  seeds {seeds}  ({scenario.config_hash})")
     console.print(f"results    {scenario.folder()}")
+    console.print(f"engine     {scenario.run.backend}: {plan.placement.text}")
     console.print(f"labels     {', '.join(labels)}  (ground cost: {scenario.labels.geometry})")
     console.print(
         f"transfer   {facts['transfer_rows']} rows, public, unlabelled; test {plan.test_rows} rows"

@@ -1,0 +1,252 @@
+"""From an operator's folder to the folders that the protocol reads, on each side alone.
+
+Both sides derive the public texts from the same scenario; the fingerprint in every request shows
+whether they agree. Only a party reads its private rows, and the server has none to lay out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+
+from fedkd.data.corpus import load_corpus
+from fedkd.data.naming import name_labels
+from fedkd.data.rows import Rows, normal_form
+from fedkd.data.sources import Source
+from fedkd.data.tables import SUFFIXES, Columns, read_table
+from fedkd.data.transfer import choose_transfer
+from fedkd.deploy.settings import PartySettings, read_party, read_server
+from fedkd.errors import DataError, expected
+from fedkd.files import read_rows, write_arrays, write_json, write_rows, write_text
+from fedkd.methods import parse_methods
+from fedkd.models.defaults import defaults
+from fedkd.party_card import PartyCard
+from fedkd.release import fingerprint
+from fedkd.run.folder import RunFolder
+from fedkd.run.prepare import environment
+from fedkd.run.space import spaces_for
+from fedkd.scenario import Model, Scenario, load_scenario
+
+SCENARIO_FILE = "scenario.toml"
+STATE = "state"
+WORK = "work"
+
+
+@dataclass(frozen=True)
+class PublicSets:
+    """What server and parties both know: labels, transfer set and test set of one seed."""
+
+    labels: tuple[str, ...]
+    values: tuple[float, ...] | None
+    coordinates: dict[str, tuple[float, ...]] | None
+    transfer: Rows
+    test: Rows
+    warnings: tuple[str, ...]
+
+
+def public_sets(scenario: Scenario, seed: int) -> PublicSets:
+    """Read the scenario's sources; the training rows left over are nobody's and are dropped."""
+    corpus = load_corpus(scenario.data, scenario.labels, seed)
+    chosen = choose_transfer(corpus, scenario.data, seed)
+    return PublicSets(
+        labels=corpus.labels,
+        values=corpus.values,
+        coordinates=corpus.coordinates,
+        transfer=chosen.transfer,
+        test=corpus.splits["test"],
+        warnings=(*corpus.warnings, *chosen.warnings),
+    )
+
+
+def agreed_scenario(folder: Path) -> Scenario:
+    """Return the scenario in an operator's folder; results always go below the server's ``work``."""
+    scenario = load_scenario(folder / SCENARIO_FILE)
+    parse_methods(scenario.method)
+    return with_out(scenario)
+
+
+def with_out(scenario: Scenario) -> Scenario:
+    """Return the scenario with its results in ``runs``, wherever the file put them."""
+    return scenario.model_copy(update={"run": scenario.run.model_copy(update={"out": "runs"})})
+
+
+def lay_out_party(folder: Path) -> list[str]:
+    """Check ``party.toml`` and write the party's folder of every seed; return what to tell.
+
+    Each seed gets ``state/<configuration>/<seed>/``. Raises a :class:`~fedkd.errors.FedkdError`
+    for data that is missing or unfit, and where the private rows have changed under a teacher
+    that was trained on the old ones.
+    """
+    settings = read_party(folder)
+    scenario = agreed_scenario(folder)
+    _check_model(settings.teacher)
+    notes = [f"party {settings.name}, configuration {scenario.config_hash}"]
+    for seed in scenario.seeds:
+        with contextlib.chdir(folder):
+            public = public_sets(scenario, seed)
+        train, texts = _own_rows(folder, settings, settings.data.path, "data.path", public)
+        test = Rows((), np.empty(0, np.int64), ())
+        if settings.data.test is not None:
+            test, more = _own_rows(folder, settings, settings.data.test, "data.test", public)
+            texts += more
+        home = folder / STATE / scenario.config_hash / str(seed)
+        _write_party(home, _card(scenario, settings, seed, public), public, (train, test))
+        transfer = fingerprint(public.transfer.text)[:16]
+        notes.append(
+            f"seed {seed}: {len(train)} private rows, {len(test)} own test rows; transfer set "
+            f"{len(public.transfer)} rows, fingerprint {transfer}"
+        )
+        notes += [f"  note: {text}" for text in texts]
+    return notes
+
+
+def lay_out_server(folder: Path) -> list[str]:
+    """Write the run folder of every seed below ``work``; return what to tell the operator.
+
+    A run folder that is there already is kept: it may hold answers. Raises a
+    :class:`~fedkd.errors.FedkdError` for a scenario that cannot be run by these parties.
+    """
+    settings, scenario = read_server(folder), agreed_scenario(folder)
+    check_count(scenario, settings.parties)
+    _check_model(scenario.student)
+    notes = [f"scenario {scenario.name}, configuration {scenario.config_hash}"]
+    work = folder / WORK
+    work.mkdir(exist_ok=True)
+    for seed in scenario.seeds:
+        home = RunFolder(work / scenario.folder(seed))
+        if not (home.root / "federation.json").is_file():
+            with contextlib.chdir(work):
+                public = public_sets(scenario, seed)
+                facts = _facts(public, settings.parties)
+                spaces_for(scenario, parse_methods(scenario.method), facts, home.root / "cache")
+            _write_run(home, scenario, public, facts)
+        transfer = fingerprint(read_rows(home.public / "transfer.jsonl")["text"])[:16]
+        state = "complete" if home.done else "ready"
+        notes.append(f"seed {seed}: {home.root} ({state}); transfer set fingerprint {transfer}")
+    return notes
+
+
+def check_count(scenario: Scenario, parties: tuple[str, ...]) -> None:
+    """Raise :class:`DataError` unless the scenario is for as many parties as there are."""
+    if scenario.parties.count != len(parties):
+        raise DataError(
+            expected(
+                "parties.count",
+                scenario.parties.count,
+                f"equal the number of parties in the deployment, {len(parties)}",
+                f"count = {len(parties)} in the scenario",
+            )
+        )
+
+
+def _own_rows(
+    folder: Path, settings: PartySettings, path: str, key: str, public: PublicSets
+) -> tuple[Rows, list[str]]:
+    """Read a party's file under the common label list; texts of the transfer set leave."""
+    file = folder / path
+    if not path or not file.is_file() or file.suffix not in SUFFIXES:
+        raise DataError(
+            expected(
+                f"{key} of party {settings.name}",
+                path,
+                "be a csv, jsonl or parquet file",
+                f"{key.removeprefix('data.')} = 'rows.csv' under [data] in party.toml",
+            )
+        )
+    columns = Columns(settings.data.text, settings.data.label, None)
+    table, warnings = read_table(file, path, columns)
+    source = Source(settings.name, {"train": table}, public.labels, None, None, (), ("train",))
+    named = name_labels(source, {})
+    known = {normal_form(text) for text in public.transfer.text}
+    kept = [row for row, text in enumerate(table.text) if normal_form(text) not in known]
+    notes = list(warnings)
+    if len(kept) < len(table.text):
+        dropped = len(table.text) - len(kept)
+        notes.append(f"{dropped} rows of {path} have the text of a transfer row (dropped)")
+    if not kept:
+        raise DataError(expected(key, path, "hold rows that are not public", "the private rows"))
+    return Rows(table.text, named.labels["train"], table.domain).take(kept), notes
+
+
+def _card(scenario: Scenario, settings: PartySettings, seed: int, public: PublicSets) -> PartyCard:
+    return PartyCard(
+        name=settings.name,
+        seed=seed,
+        labels=public.labels,
+        teacher=settings.teacher,
+        encoding=scenario.release.encoding,
+        bias=scenario.release.bias,
+        bias_inputs=scenario.release.bias_inputs,
+        public="public",
+    )
+
+
+def _write_party(
+    home: Path, card: PartyCard, public: PublicSets, own: tuple[Rows, Rows]
+) -> None:
+    files = {
+        "private.jsonl": {"text": own[0].text, "label": own[0].label.tolist()},
+        "test.jsonl": {"text": own[1].text, "label": own[1].label.tolist()},
+        "public/transfer.jsonl": {"text": public.transfer.text},
+        "public/test.jsonl": {"text": public.test.text},
+    }
+    draft = home.with_name(f".{home.name}.new")
+    draft.mkdir(parents=True, exist_ok=True)
+    card.write(draft)
+    for name, columns in files.items():
+        write_rows(draft / name, columns)
+    names = ("party.json", *files)
+    trained = (home / "teacher.json").is_file()
+    changed = [n for n in names if trained and (home / n).read_bytes() != (draft / n).read_bytes()]
+    if changed:
+        raise DataError(
+            expected(
+                "files that changed after the teacher was trained",
+                changed,
+                "be none",
+                f"the old data and settings, or moving {home} away to train anew",
+            )
+        )
+    for name in names:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft / name).replace(home / name)
+    (draft / "public").rmdir()
+    draft.rmdir()
+
+
+def _facts(public: PublicSets, parties: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "labels": list(public.labels),
+        "values": public.values,
+        "coordinates": public.coordinates,
+        "parties": {name: {"teacher": "the party's own"} for name in parties},
+        "transfer_rows": len(public.transfer),
+        "warnings": list(public.warnings),
+    }
+
+
+def _write_run(
+    folder: RunFolder, scenario: Scenario, public: PublicSets, facts: dict[str, object]
+) -> None:
+    values = scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
+    write_text(folder.scenario, tomli_w.dumps(json.loads(values)))
+    write_json(folder.root / "environment.json", environment())
+    write_rows(folder.public / "transfer.jsonl", {"text": public.transfer.text})
+    write_rows(folder.public / "test.jsonl", {"text": public.test.text})
+    nobody = np.full(len(public.test), -1, np.int64)
+    truth = {"test": public.test.label, "party": nobody, "transfer": public.transfer.label}
+    write_arrays(folder.truth, truth)
+    write_json(folder.root / "federation.json", facts)
+
+
+def _check_model(model: Model) -> None:
+    defaults(model)
+    if model.name is not None:
+        from fedkd.models.pretrained import local_folder  # noqa: PLC0415  # transformers
+
+        local_folder(model.name)

@@ -1,0 +1,105 @@
+"""What an operator writes down: ``server.toml`` and ``party.toml``."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError
+
+from fedkd.errors import DeployError, expected
+from fedkd.scenario import Frozen, Model
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PartyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+SERVER_FILE = "server.toml"
+PARTY_FILE = "party.toml"
+Settings = TypeVar("Settings", bound=Frozen)
+
+
+class ServerSettings(Frozen):
+    """The server of a deployment."""
+
+    host: str = Field(description="name or address by which the parties reach the server")
+    port: Port = 8443
+    parties: tuple[PartyName, ...] = Field(min_length=1)
+
+
+class PartyData(Frozen):
+    """Where a party's private rows lie; paths are relative to the party's folder."""
+
+    path: str = Field("", description="csv, jsonl or parquet file with the private rows")
+    text: str = "text"
+    label: str = "label"
+    test: str | None = Field(None, description="file with rows that only measure the teacher")
+
+
+class PartySettings(Frozen):
+    """One party of a deployment."""
+
+    name: PartyName
+    server: str = Field(description="HOST:PORT")
+    port: Port = Field(9094, description="port that the node uses on its own machine only")
+    data: PartyData = PartyData()  # type: ignore[call-arg]
+    teacher: Model = Model()  # type: ignore[call-arg]
+
+
+def read_server(folder: Path) -> ServerSettings:
+    """Read ``server.toml``; raises :class:`DeployError` naming file, key and remedy."""
+    return _read(folder / SERVER_FILE, ServerSettings)
+
+
+def read_party(folder: Path) -> PartySettings:
+    """Read ``party.toml``; raises :class:`DeployError` naming file, key and remedy."""
+    return _read(folder / PARTY_FILE, PartySettings)
+
+
+def is_server(folder: Path) -> bool:
+    """Whether a folder is the server's (True) or a party's (False); else :class:`DeployError`."""
+    if (folder / SERVER_FILE).is_file():
+        return True
+    if (folder / PARTY_FILE).is_file():
+        return False
+    raise DeployError(
+        expected(
+            "folder",
+            str(folder),
+            f"hold {SERVER_FILE} or {PARTY_FILE}",
+            "the folder 'server' or one below 'parties' that `fedkd deploy init` has made",
+        )
+    )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT`` or ``[IPV6]:PORT``; raises :class:`DeployError`."""
+    match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:(\d+)|([A-Za-z0-9._-]+):(\d+)", address)
+    port = int(match[2] or match[4]) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise DeployError(expected("server", address, "read HOST:PORT", "localhost:8443"))
+    return match[1] or match[3], port
+
+
+def join_address(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read(file: Path, kind: type[Settings]) -> Settings:
+    try:
+        return kind(**tomllib.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DeployError(expected("settings", str(file), "exist", "fedkd deploy init")) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeployError(
+            f"Expected {file} to be TOML: {error}. Try mending that line."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"])
+        raise DeployError(
+            f"{file}: Expected {key}={first.get('input')!r} to be valid: {message}. "
+            "Try the file that `fedkd deploy init` writes."
+        ) from error
