@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -10,8 +11,9 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.faults import PartyCrashError, draw_fault, spoil
 from clients.party import Party, open_party
-from fedkd.errors import FedkdError
+from fedkd.errors import DataError, FedkdError, expected
 from fedkd.release import Release
 from fedkd.run.wire import (
     Scalar,
@@ -21,6 +23,7 @@ from fedkd.run.wire import (
     release_content,
     request_fields,
 )
+from fedkd.scenario import FaultKind
 
 app = ClientApp()
 Handler = Callable[[Party, dict[str, Scalar]], RecordDict]
@@ -29,14 +32,21 @@ Handler = Callable[[Party, dict[str, Scalar]], RecordDict]
 def party_folder(context: Context) -> Path:
     """Return the folder of the party that this node stands for.
 
-    An operator names it in the node's own configuration (``data-dir``); in a simulation it is the
-    party's folder under the run.
+    An operator names it in the node's own configuration (``data-dir``): below it is a folder for
+    each configuration and seed that the party has agreed to. In a simulation it is the party's
+    folder under the run. Raises :class:`DataError` for what the party has not agreed to.
     """
+    run_folder = str(context.run_config["run-folder"])
     own = context.node_config.get("data-dir")
     if own is not None:
-        return Path(str(own))
+        asked = re.search(r"(?:^|/)([0-9a-f]{12})/([0-9]+)$", run_folder)
+        folder = Path(str(own)) / asked[1] / asked[2] if asked else None
+        if folder is None or not folder.is_dir():
+            agreed = "be one that this party has agreed to"
+            raise DataError(expected("run", run_folder, agreed, "its scenario.toml and its seeds"))
+        return folder
     index = int(str(context.node_config["partition-id"]))
-    return Path(str(context.run_config["run-folder"])) / "parties" / f"{index:04d}"
+    return Path(run_folder) / "parties" / f"{index:04d}"
 
 
 def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
@@ -48,13 +58,25 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
 
     @wraps(handler)
     def handle(message: Message, context: Context) -> Message:
-        folder = party_folder(context)
+        folder: Path | None = None
+        fields = request_fields(message.content)
+        fault: FaultKind | None = None
         try:
-            content = handler(open_party(folder), request_fields(message.content))
+            folder = party_folder(context)
+            party = open_party(folder)
+            fault = draw_fault(party.card, _stage(message), fields)
+            if fault == "crash-before":
+                raise PartyCrashError(fault)
+            content = handler(party, fields)
+            if fault is not None:
+                memory = folder / "last-reply.bin"
+                content = spoil(content, fault, party.card.faults.delay, memory)
+        except PartyCrashError:
+            raise
         except FedkdError as error:
             content = refusal_content(f"{type(error).__name__}: {error}")
         except Exception as error:  # the boundary: nothing else may cross it
-            if folder.is_dir():
+            if folder is not None and folder.is_dir():
                 with (folder / "errors.log").open("a", encoding="utf-8") as log:
                     log.write(traceback.format_exc())
             content = refusal_content(f"{type(error).__name__}; see errors.log of this party")
@@ -63,11 +85,23 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
     return handle
 
 
+def _stage(message: Message) -> str:
+    category, _, action = message.metadata.message_type.partition(".")
+    return category if action == "teacher" else action
+
+
 @app.query("describe")
 @guarded
 def describe(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Say who this is and how many private rows it holds."""
     return description_content(party.describe())
+
+
+@app.query("receive")
+@guarded
+def receive(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Take a block of the public texts that the server sends."""
+    return metrics_content(party.receive(fields))
 
 
 @app.train("teacher")

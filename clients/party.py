@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
-from fedkd.files import read_rows
+from fedkd.files import read_rows, write_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
@@ -24,6 +25,7 @@ from fedkd.seeds import seed_for
 
 Figures = dict[str, int | float]
 PUBLIC_SETS = ("transfer", "test")
+DELIVERED = "public"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,32 @@ class Party:
             "label_id": self.label_id,
             "teacher": self.card.teacher.model,
         }
+
+    def receive(self, fields: Mapping[str, int | float | str]) -> Figures:
+        """Store a block of public texts; the whole set counts once its fingerprint is right.
+
+        Blocks may come again or out of order. Raises :class:`ReleaseError` where this party reads
+        the public texts from its own disk, or where the blocks do not make up the set.
+        """
+        name, rows = str(fields["set"]), int(fields["rows"])
+        if self.card.public != DELIVERED or name not in PUBLIC_SETS:
+            raise ReleaseError(
+                expected("set", name, "be one that the server may send", "delivery = 'server'")
+            )
+        public = self.folder / DELIVERED
+        start = int(fields["start"])
+        texts: list[str] = json.loads(str(fields["texts"]))
+        write_rows(public / name / f"{start:012d}.jsonl", {"text": texts})
+        blocks = [read_rows(file)["text"] for file in sorted((public / name).glob("*.jsonl"))]
+        known = [text for block in blocks for text in block]
+        if len(known) >= rows:
+            if fingerprint(known) != fields["transfer_id"]:
+                shutil.rmtree(public / name)
+                raise ReleaseError(
+                    expected("texts", name, "have the announced fingerprint", "sending them again")
+                )
+            write_rows(public / f"{name}.jsonl", {"text": known})
+        return {"rows": len(known)}
 
     def train(self) -> Figures:
         """Train the teacher unless this folder holds it already; return party-level figures."""
@@ -189,7 +217,12 @@ class Party:
     def _public(self, name: str) -> list[str]:
         if name not in PUBLIC_SETS:
             raise ReleaseError(expected("set", name, f"be one of {PUBLIC_SETS}", "'transfer'"))
-        texts: list[str] = read_rows(self.folder / self.card.public / f"{name}.jsonl")["text"]
+        path = self.folder / self.card.public / f"{name}.jsonl"
+        if not path.is_file():
+            raise ReleaseError(
+                expected("set", name, "be at this party", "data.transfer.delivery = 'server'")
+            )
+        texts: list[str] = read_rows(path)["text"]
         return texts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fedkd.deploy.commands import app as deploy_app
 from fedkd.errors import FedkdError
 
 app = typer.Typer(
@@ -19,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(deploy_app, name="deploy", no_args_is_help=True)
 ScenarioFile = Annotated[Path, typer.Argument(help="scenario file (TOML)", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -29,14 +32,35 @@ Overrides = Annotated[
 @app.command()
 def run(
     file: ScenarioFile,
+    *,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option(help="discard earlier results first")] = False,
     quiet: Annotated[bool, typer.Option(help="no progress, only the table")] = False,
+    backend: Annotated[
+        str | None, typer.Option(help="inline, ray or remote; the scenario's own when absent")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="server (backend remote)")
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(envvar="FEDKD_CA", help="the authority's certificate (backend remote)"),
+    ] = None,
 ) -> None:
     """Run a scenario: from private data to students, summary and report."""
     from fedkd.scenario import load_scenario
 
-    scenario = load_scenario(file, overrides or [])
+    extra = [] if backend is None else [f"run.backend={backend}"]
+    scenario = load_scenario(file, [*(overrides or []), *extra])
+    if scenario.run.backend == "remote":
+        from fedkd.run.remote import run_remote, whereabouts
+
+        if server is None or ca is None:
+            raise FedkdError("Expected --server and --ca for backend 'remote'. Try --ca ca.crt.")
+        submitted = run_remote(scenario, server, ca, note=_no_note if quiet else typer.echo)
+        for line in whereabouts(submitted, server):
+            typer.echo(line)
+        return
     from fedkd.progress import silent
     from fedkd.report.folder import load_results
     from fedkd.report.summary import summarise
@@ -117,6 +141,11 @@ def main() -> None:
     except FedkdError as error:
         typer.secho(f"fedkd: {error}", err=True, fg=typer.colors.RED)
         sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.secho("fedkd: the disk is full. Try the same command with more room", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.secho("fedkd: stopped; the same command goes on from here", err=True)
         sys.exit(130)

@@ -18,7 +18,9 @@ class Intake:
 
     ``parties`` are sorted by name, so that no sum depends on who answered first. ``sizes`` holds
     the private row counts n_k (teachers,) float64; ``bias`` the bias vectors b_k
-    (teachers, labels) float64, or None where nobody was asked for them.
+    (teachers, labels) float64, or None where nobody was asked for them. ``present``
+    (teachers, rows) bool tells which rows a teacher delivered; None is all of them. A teacher that
+    is missing on a row answers uniformly there and must get no weight.
     """
 
     folder: Path
@@ -27,6 +29,7 @@ class Intake:
     labels: int
     sizes: NDArray[np.float64]
     bias: NDArray[np.float64] | None = None
+    present: NDArray[np.bool_] | None = None
 
     def raw(self, party: str) -> NDArray[np.generic]:
         """Return one party's probabilities as they came, memory-mapped (rows, labels)."""
@@ -39,6 +42,8 @@ class Intake:
         Shape (teachers, stop - start, labels) float64.
         """
         block = np.stack([np.asarray(self.raw(p)[start:stop], np.float64) for p in self.parties])
+        if self.present is not None:
+            block[~self.present[:, start:stop]] = 1.0
         block += FLOOR
         block /= block.sum(axis=-1, keepdims=True)
         return block

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fedkd.scenario import Model
+from fedkd.scenario import Faults, Model
 
 FILE = "party.json"
 
@@ -28,10 +28,14 @@ class PartyCard:
     bias: Literal["mean", "argmax"]
     bias_inputs: int
     public: str
+    faults: Faults = field(default_factory=Faults)
 
     def write(self, folder: Path) -> None:
         """Write the card into the party's folder."""
-        values = asdict(self) | {"teacher": self.teacher.model_dump(exclude_none=True)}
+        values = asdict(self) | {
+            "teacher": self.teacher.model_dump(exclude_none=True),
+            "faults": self.faults.model_dump(exclude_unset=True),
+        }
         (folder / FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
@@ -39,4 +43,6 @@ def read_card(folder: Path) -> PartyCard:
     """Read the card in a party's folder."""
     values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     labels = tuple(values.pop("labels"))
-    return PartyCard(labels=labels, teacher=Model(**values.pop("teacher")), **values)
+    teacher = Model(**values.pop("teacher"))
+    faults = Faults(**values.pop("faults", {}))
+    return PartyCard(labels=labels, teacher=teacher, faults=faults, **values)

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,6 +33,9 @@ class Transfer(Frozen):
     from_: str = Field("train", alias="from", description="split of the source to draw from")
     source: str | None = Field(None, description="another source, used whole, instead of `from`")
     rows: Count | None = Field(None, description="most rows; all that there are when absent")
+    delivery: Literal["local", "server"] = Field(
+        "local", description="parties read it from their own disk, or the server sends it in blocks"
+    )
 
 
 class Data(Frozen):
@@ -208,8 +211,30 @@ class Run(Frozen):
     out: str = Field("runs", description="folder of results, relative to the current directory")
     block_rows: Count = Field(4096, description="rows asked for in one request")
     retries: Annotated[int, Field(ge=0)] = Field(1, description="further attempts after a failure")
+    backoff: Annotated[float, Field(ge=0)] = Field(
+        0.2, description="seconds before the second attempt; twice as long before each next"
+    )
     deadline: Positive = Field(600.0, description="seconds a request may take")
     resources: Resources = Resources()  # type: ignore[call-arg]
+
+
+FaultKind = Literal[
+    "drop", "delay", "crash-before", "crash-after", "corrupt", "nan", "replay", "oversize"
+]
+Stage = Literal["describe", "train", "answer", "bias", "evaluate"]
+
+
+class Faults(Frozen):
+    """Faults that parties commit on purpose, drawn by seed: for tests and studies."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="another draw of the same faults")
+    rate: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="share of replies hit")
+    kinds: tuple[FaultKind, ...] = Field(
+        get_args(FaultKind), description="drawn evenly among these"
+    )
+    stages: tuple[Stage, ...] = Field(get_args(Stage), description="messages that may be hit")
+    parties: tuple[str, ...] | None = Field(None, description="party names; all when absent")
+    delay: Annotated[float, Field(ge=0)] = Field(0.5, description="seconds of a delay")
 
 
 class Scenario(Frozen):
@@ -229,6 +254,7 @@ class Scenario(Frozen):
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     release: Release = Release()  # type: ignore[call-arg]
     run: Run = Run()  # type: ignore[call-arg]
+    faults: Faults = Faults()  # type: ignore[call-arg]
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

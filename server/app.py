@@ -52,7 +52,8 @@ def run_seed(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> No
     spaces = spaces_for(scenario, methods, federation, folder.root / "cache")
     transfer = read_rows(folder.public / "transfer.jsonl")["text"]
     test = read_rows(folder.public / "test.jsonl")["text"]
-    rounds = Rounds(grid, folder, scenario.run.retries, scenario.run.deadline)
+    run = scenario.run
+    rounds = Rounds(grid, folder, run.retries, run.deadline, run.backoff)
     with folder.stage("parties"):
         answers = run_protocol(rounds, terms_of(scenario, methods, labels), transfer, test)
     works = Distillery(folder, scenario.student, labels, seed, transfer, test)
@@ -76,4 +77,5 @@ def terms_of(scenario: Scenario, methods: tuple[Method, ...], labels: tuple[str,
         labels=labels,
         block_rows=scenario.run.block_rows,
         bias_inputs=scenario.release.bias_inputs if biased else None,
+        deliver=scenario.data.transfer.delivery == "server",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from fedkd.privacy.ledger import release_digest
 from fedkd.release import Release, check_release
 
 Rows = tuple[int, int]
+RECEIVED = "received.jsonl"
+WIDEST_VALUE = 8
+FRAMING = 4096
 Stored = np.memmap[tuple[int, ...], np.dtype[np.generic]]
 
 
@@ -29,6 +32,7 @@ class Receiver:
     rows: int
     labels: int
     block_rows: int
+    _have: dict[str, set[Rows]] = field(default_factory=dict)
 
     @property
     def blocks(self) -> tuple[Rows, ...]:
@@ -36,9 +40,20 @@ class Receiver:
         step = self.block_rows
         return tuple((s, min(s + step, self.rows)) for s in range(0, self.rows, step))
 
+    def block_bytes(self, rows: Rows) -> int:
+        """Return the most bytes that an honest answer for these rows can take on the wire."""
+        return (rows[1] - rows[0]) * self.labels * WIDEST_VALUE + FRAMING
+
+    def delivered(self, party: str) -> set[Rows]:
+        """Return the blocks that this party has delivered, in this run or before it stopped."""
+        if party not in self._have:
+            entries = read_json_lines(self.folder / party / RECEIVED)
+            self._have[party] = {(e["rows"][0], e["rows"][1]) for e in entries}
+        return self._have[party]
+
     def missing(self, party: str) -> tuple[Rows, ...]:
-        """Return the blocks that this party has not delivered yet."""
-        have = {tuple(entry["rows"]) for entry in read_json_lines(self._received(party))}
+        """Return the blocks that this party has not delivered yet, in order."""
+        have = self.delivered(party)
         return tuple(block for block in self.blocks if block not in have)
 
     def accept(self, party: str, release: Release, rows: Rows) -> None:
@@ -54,7 +69,7 @@ class Receiver:
             rows=rows,
             labels=self.labels,
         )
-        if rows not in self.missing(party):
+        if rows in self.delivered(party) or rows not in self.blocks:
             raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
         probs = release.arrays["probs"]
         target = self._open(party, probs.dtype)
@@ -69,7 +84,9 @@ class Receiver:
             )
         target[rows[0] : rows[1]] = probs
         target.flush()
-        append_json(self._received(party), {"rows": list(rows), "sha256": release_digest(release)})
+        entry = {"rows": list(rows), "sha256": release_digest(release)}
+        append_json(self.folder / party / RECEIVED, entry)
+        self.delivered(party).add(rows)
 
     def accept_bias(self, party: str, release: Release, inputs: int) -> None:
         """Check a bias vector and store it; raises :class:`ReleaseError` with the reason."""
@@ -96,8 +113,12 @@ class Receiver:
         write_text(self.folder / party / "party.json", json.dumps({"rows": rows}) + "\n")
 
     def close(self, parties: Sequence[str], sizes: Mapping[str, int], *, bias: bool) -> Intake:
-        """Return the read-only view over the parties that delivered everything."""
-        names = tuple(sorted(parties))
+        """Return the read-only view over the parties that delivered anything."""
+        names = tuple(name for name in sorted(parties) if self.delivered(name))
+        present = np.zeros((len(names), self.rows), bool)
+        for index, name in enumerate(names):
+            for start, stop in self.delivered(name):
+                present[index, start:stop] = True
         vectors = None
         if bias:
             files = [self.folder / name / "bias.npy" for name in names]
@@ -109,10 +130,8 @@ class Receiver:
             labels=self.labels,
             sizes=np.array([sizes[name] for name in names], np.float64),
             bias=vectors,
+            present=None if present.all() else present,
         )
-
-    def _received(self, party: str) -> Path:
-        return self.folder / party / "received.jsonl"
 
     def _open(self, party: str, dtype: np.dtype[np.generic]) -> Stored:
         path = self.folder / party / "probs.npy"

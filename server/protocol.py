@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -30,6 +31,7 @@ class Terms:
     labels: tuple[str, ...]
     block_rows: int
     bias_inputs: int | None
+    deliver: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,23 @@ def run_protocol(
 ) -> Answers:
     """Carry out one round with all parties and return their checked answers.
 
-    Raises :class:`~fedkd.errors.QuorumError` where too few parties remain; what was accepted until
-    then stays in the intake, and the same run asks only for what is missing.
+    A party that fails on a block is missing on its rows alone and is asked again for the next.
+    Raises :class:`~fedkd.errors.QuorumError` where too few parties answer for training or for a
+    block of the transfer set; what was accepted until then stays in the intake, and the same run
+    asks only for what is missing. Answers on the test set serve the references and need no quorum.
     """
-    folder = rounds.folder
-    present = describe(rounds, terms, fingerprint(terms.labels))
-    sizes = {party: int(facts["rows"]) for party, facts in present.items()}
-    active = sorted(present)
+    facts = describe(rounds, terms, fingerprint(terms.labels))
+    sizes = {party: int(own["rows"]) for party, own in facts.items()}
+    answering = _receiver(rounds.folder, "transfer", terms, transfer)
+    measuring = _receiver(rounds.folder, "test", terms, test)
+    active = sorted(facts)
+    if terms.deliver:
+        active = _deliver(rounds, answering, "transfer", transfer, active)
+        active = _deliver(rounds, measuring, "test", test, active)
     active = _train(rounds, active)
     require_quorum("train", len(active), terms.quorum)
-    receivers = {
-        "transfer": _receiver(folder, "transfer", terms, transfer),
-        "test": _receiver(folder, "test", terms, test),
-    }
-    for name, receiver in receivers.items():
-        active = _collect(rounds, receiver, active, name)
-        require_quorum(f"answer {name}", len(active), terms.quorum)
-    answering = receivers["transfer"]
+    _collect(rounds, answering, active, "transfer", terms.quorum)
+    _collect(rounds, measuring, active, "test", 0)
     if terms.bias_inputs is not None:
         active = _collect_bias(rounds, answering, active, terms.bias_inputs)
         require_quorum("bias", len(active), terms.quorum)
@@ -70,7 +72,7 @@ def run_protocol(
         answering.describe(party, sizes[party])
     return Answers(
         transfer=answering.close(active, sizes, bias=terms.bias_inputs is not None),
-        test=receivers["test"].close(active, sizes, bias=False),
+        test=measuring.close(active, sizes, bias=False),
         teachers=_evaluate(rounds, active),
     )
 
@@ -127,11 +129,12 @@ def _description(content: RecordDict, label_id: str) -> dict[str, Scalar]:
 
 
 def _train(rounds: Rounds, parties: Sequence[str]) -> list[str]:
-    def accept(request: Request, content: RecordDict) -> None:
-        metrics_figures(content)
-
     requests = [Request(party, "train.teacher", f"train/{party}") for party in parties]
-    return _ask_each(rounds, requests, accept, "training teachers")
+    return _ask_each(rounds, requests, _only_figures, "training teachers")
+
+
+def _only_figures(request: Request, content: RecordDict) -> None:
+    metrics_figures(content)
 
 
 def _evaluate(rounds: Rounds, parties: Sequence[str]) -> dict[str, Figures]:
@@ -156,8 +159,30 @@ def _receiver(folder: RunFolder, name: str, terms: Terms, texts: Sequence[str]) 
     )
 
 
-def _collect(rounds: Rounds, receiver: Receiver, parties: Sequence[str], name: str) -> list[str]:
+def _deliver(
+    rounds: Rounds, receiver: Receiver, name: str, texts: Sequence[str], parties: Sequence[str]
+) -> list[str]:
+    """Send the public texts in blocks; return the parties that took all of them."""
     active = list(parties)
+    for start, stop in receiver.blocks:
+        fields: dict[str, Scalar] = {
+            "set": name,
+            "start": start,
+            "rows": len(texts),
+            "texts": json.dumps(list(texts[start:stop]), ensure_ascii=False),
+            "transfer_id": receiver.transfer_id,
+        }
+        requests = [
+            Request(party, "query.receive", f"receive/{name}/{party}/{start}-{stop}", fields)
+            for party in active
+        ]
+        active = _ask_each(rounds, requests, _only_figures, f"sending {name} rows {start}–{stop}")
+    return active
+
+
+def _collect(
+    rounds: Rounds, receiver: Receiver, parties: Sequence[str], name: str, quorum: int
+) -> None:
     for block in receiver.blocks:
         requests = [
             Request(
@@ -170,16 +195,15 @@ def _collect(rounds: Rounds, receiver: Receiver, parties: Sequence[str], name: s
                     "stop": block[1],
                     "transfer_id": receiver.transfer_id,
                 },
+                limit=receiver.block_bytes(block),
             )
-            for party in active
+            for party in parties
             if block in receiver.missing(party)
         ]
-        accept = _storing(rounds, receiver, block)
-        given_up = {r.party for r in requests} - set(
-            _ask_each(rounds, requests, accept, f"answers for {name} rows {block[0]}–{block[1]}")
-        )
-        active = [party for party in active if party not in given_up]
-    return active
+        title = f"answers for {name} rows {block[0]}–{block[1]}"
+        _ask_each(rounds, requests, _storing(rounds, receiver, block), title)
+        there = sum(block not in receiver.missing(party) for party in parties)
+        require_quorum(title, there, quorum)
 
 
 def _storing(

@@ -74,11 +74,19 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
 
 
 def reference_predictions(test: Intake) -> dict[str, Probabilities]:
-    """Return what each teacher alone, their mean and their geometric mean say of the test set."""
-    probs = test.probs(0, test.rows)
+    """Return what each teacher alone, their mean and their geometric mean say of the test set.
+
+    Teachers that did not answer for all of it are left out.
+    """
+    everyone = np.arange(len(test.parties))
+    whole = everyone if test.present is None else np.flatnonzero(test.present.all(axis=1))
+    names = [test.parties[index] for index in whole]
+    if not names:
+        return {}
+    probs = test.probs(0, test.rows)[whole]
     geometric = np.exp(np.log(probs).mean(axis=0))
     geometric /= geometric.sum(axis=-1, keepdims=True)
-    references = {f"teacher/{party}": probs[i] for i, party in enumerate(test.parties)}
+    references = {f"teacher/{party}": probs[i] for i, party in enumerate(names)}
     return references | {
         "teachers-mean": probs.mean(axis=0),
         "teachers-geometric-mean": geometric,

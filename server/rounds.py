@@ -19,12 +19,17 @@ Accept = Callable[["Request", RecordDict], None]
 
 @dataclass(frozen=True)
 class Request:
-    """One question to one party. ``identifier`` names it across repetitions and restarts."""
+    """One question to one party.
+
+    ``identifier`` names it across repetitions and restarts; ``limit`` is the most bytes that its
+    reply may have.
+    """
 
     party: str
     kind: str
     identifier: str
     fields: dict[str, Scalar] = field(default_factory=dict)
+    limit: int = 65_536
 
 
 @dataclass
@@ -39,6 +44,7 @@ class Rounds:
     folder: RunFolder
     retries: int
     deadline: float
+    backoff: float = 0.0
     nodes: dict[str, int] = field(default_factory=dict)
 
     def ask(self, requests: Sequence[Request], accept: Accept) -> list[Request]:
@@ -53,6 +59,8 @@ class Rounds:
         for attempt in range(self.retries + 1):
             if not open_requests:
                 break
+            if attempt:
+                time.sleep(self.backoff * 2 ** (attempt - 1))
             reasons = self._attempt(open_requests, reasons, attempt, accept)
             open_requests = [r for r in open_requests if r.identifier in reasons]
         return open_requests
@@ -84,7 +92,10 @@ class Rounds:
     def _take(self, request: Request, reply: Message, accept: Accept) -> str | None:
         if reply.has_error():
             return f"Flower error {reply.error.code}: {reply.error.reason}"
-        self._count(request, "up", content_bytes(reply.content))
+        size = content_bytes(reply.content)
+        self._count(request, "up", size)
+        if size > request.limit:
+            return f"rejected: {expected('bytes', size, f'be at most {request.limit}', 'less')}"
         refusal = refusal_reason(reply.content)
         if refusal is not None:
             return f"refused: {refusal}"
@@ -95,7 +106,11 @@ class Rounds:
         return None
 
     def _message(self, request: Request, attempt: int, reason: str | None) -> Message:
-        fields: dict[str, Scalar] = {"request_id": request.identifier, "attempt": attempt}
+        fields: dict[str, Scalar] = {
+            "request_id": request.identifier,
+            "attempt": attempt,
+            "limit": request.limit,
+        }
         if reason is not None:
             fields["rejected"] = reason
         content = request_content(fields | request.fields)

@@ -118,7 +118,8 @@ class Method(Frozen):
     def blocks(self, intake: Intake) -> Iterator[tuple[Floats, Floats]]:
         """Yield probabilities (teachers, rows, labels) and weights (teachers, rows), in order."""
         for start in range(0, intake.rows, BLOCK_ROWS):
-            probs = intake.probs(start, min(start + BLOCK_ROWS, intake.rows))
+            stop = min(start + BLOCK_ROWS, intake.rows)
+            probs = intake.probs(start, stop)
             yield (
                 probs,
                 teacher_weights(
@@ -127,6 +128,7 @@ class Method(Frozen):
                     intake.sizes,
                     intake.bias,
                     normalise=self.normalise_weights,
+                    present=None if intake.present is None else intake.present[:, start:stop],
                 ),
             )
 

@@ -21,6 +21,7 @@ def teacher_weights(
     bias: Floats | None = None,
     *,
     normalise: bool = True,
+    present: NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Return the weights w_k(x), (teachers, rows) float64.
 
@@ -36,15 +37,17 @@ def teacher_weights(
     - ``variance``: Var_c log p_kc(x) (Cho et al., IJCAI 2022)
 
     With ``normalise`` they sum to one over the teachers of a row; where all are zero there, the
-    teachers count equally. Raises :class:`ScenarioError` for ``bias`` without bias vectors.
+    teachers count equally. A teacher that is not ``present`` (teachers, rows) on a row weighs
+    nothing there and the others share. Raises :class:`ScenarioError` for ``bias`` without bias
+    vectors.
     """
-    weights = _raw(scheme, probs, np.asarray(sizes, np.float64), bias)
+    there = np.ones(probs.shape[:2]) if present is None else present.astype(np.float64)
+    weights = _raw(scheme, probs, np.asarray(sizes, np.float64), bias) * there
     if not normalise:
         return weights
-    total = weights.sum(axis=0)
-    nobody = total <= 0
-    weights = np.where(nobody, 1.0, weights)
-    return np.asarray(weights / np.where(nobody, len(weights), total), np.float64)
+    nobody = weights.sum(axis=0) <= 0
+    weights = np.where(nobody, there, weights)
+    return np.asarray(weights / weights.sum(axis=0), np.float64)
 
 
 def _raw(scheme: Scheme, probs: Floats, sizes: Floats, bias: Floats | None) -> Floats:

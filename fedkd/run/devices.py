@@ -32,7 +32,7 @@ class Placement:
 
 def this_machine() -> Machine:
     """Return what this process may use, container limits of cores included."""
-    import joblib  # noqa: PLC0415  # scikit-learn brings it
+    import joblib  # type: ignore[import-untyped]  # noqa: PLC0415  # scikit-learn brings it
     import torch  # noqa: PLC0415
 
     count = torch.cuda.device_count()
@@ -62,7 +62,7 @@ def place(scenario: Scenario, machine: Machine | None = None) -> Placement:
         device = f"GPU 0 ({machine.gpus[0]})" if machine.gpus else "the CPU"
         return Placement(1, f"one party after the other, on {device}")
     at_once = min(parties, fitting(resources, machine), _flower_threads())
-    cores = f"{resources.cpus:g} cores each"
+    cores = f"{resources.cpus:g} core{'s' if resources.cpus > 1 else ''} each"
     return Placement(
         at_once, f"{at_once} of {parties} parties at once, {cores}, {_on(resources, machine)}"
     )

@@ -93,13 +93,16 @@ class InlineGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send the messages and return the replies that came within ``timeout`` seconds."""
-        end = None if timeout is None else time.monotonic() + timeout
+        """Send the messages and return the replies that came within ``timeout`` seconds.
+
+        Parties take turns here, so each has the whole time to itself.
+        """
         replies: list[Message] = []
         for message in messages:
-            if end is not None and time.monotonic() > end:
-                break
-            replies += self.pull_messages(self.push_messages([message]))
+            start = time.monotonic()
+            answered = self.pull_messages(self.push_messages([message]))
+            if timeout is None or time.monotonic() - start <= timeout:
+                replies += answered
         return replies
 
     def _deliver(self, message: Message) -> Message:

@@ -127,5 +127,13 @@ def _card(scenario: Scenario, seed: int, federation: Federation, index: int) -> 
         encoding=scenario.release.encoding,
         bias=scenario.release.bias,
         bias_inputs=scenario.release.bias_inputs,
-        public=str(Path("..", "..", "public")),
+        public=_public(scenario),
+        faults=scenario.faults,
     )
+
+
+def _public(scenario: Scenario) -> str:
+    """Return where a party finds the public texts, relative to its folder."""
+    if scenario.data.transfer.delivery == "server":
+        return "public"
+    return str(Path("..", "..", "public"))

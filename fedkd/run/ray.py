@@ -35,15 +35,25 @@ from fedkd.run.ray_cluster import (
     party_resources,
     uninterrupted,
 )
-from fedkd.run.ray_party import CODE_DIFFERS, ROOT, Assignment, Origin, PartyApp, code_digest
+from fedkd.run.ray_party import (
+    CODE_DIFFERS,
+    ROOT,
+    Assignment,
+    Origin,
+    PartyApp,
+    code_digest,
+    code_place,
+)
 from fedkd.scenario import Scenario
 
 IN_FLIGHT = 256
 LEND_SECONDS = 60.0
+IDLE_SECONDS = 4.0
 END_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _RAY_FAILED = 0
 _APP_NOT_FOUND = 1
+_DEATHS = ("ActorDied", "ActorUnavailable", "OutOfMemory", "WorkerCrashed")
 _COST = ("bow", "encoder", "transformer")
 GridFor = Callable[[RunFolder, UserConfig], Grid]
 
@@ -137,7 +147,7 @@ def open_ray(
     resources = scenario.run.resources
     slots = place(scenario).at_once
     telemetry.FLWR_TELEMETRY_ENABLED = "0"  # read at import, perhaps before we were
-    origin = Origin(client_app, code_digest(), str(Path.cwd()))
+    origin = Origin(client_app, code_place(), code_digest(), str(Path.cwd()))
     assignment = Assignment(order=tuple(range(scenario.parties.count)))
     app = PartyApp(origin, replacement, assignment)
     with open_cluster(resources, slots) as cluster:
@@ -199,19 +209,16 @@ def _simulation(
             )
 
     thread.start()
-    finished = False
     try:
         yield RayGrid(_wait_for(lent, running), running)
-        finished = True
     finally:
         with uninterrupted():
             cluster.remember()
             done.set()
-            if not finished:
-                cluster.stop_parties()
-            thread.join(END_SECONDS)
+            thread.join(IDLE_SECONDS)
             if thread.is_alive():
                 cluster.stop_parties()
+                thread.join(END_SECONDS)
 
 
 def _wait_for(lent: Queue[Grid], running: Callable[[], None]) -> Grid:
@@ -225,17 +232,18 @@ def _wait_for(lent: Queue[Grid], running: Callable[[], None]) -> Grid:
 
 
 def _raise_if_fatal(code: int, reason: str) -> None:
-    if code not in (_RAY_FAILED, _APP_NOT_FOUND) and CODE_DIFFERS not in reason:
+    if CODE_DIFFERS in reason:
+        other = reason.rpartition(CODE_DIFFERS)[2].split()[0].strip("'>")
+        raise EngineError(
+            expected("fedkd of an actor", other, f"be that of {ROOT}", "the same version on both")
+        )
+    if code not in (_RAY_FAILED, _APP_NOT_FOUND):
         return
-    if "ActorDied" in reason or "ActorUnavailable" in reason or "OutOfMemory" in reason:
+    if any(name in reason for name in _DEATHS):
         raise EngineError(
             "Expected the process of a party to live, but it died (often for want of memory). "
             "Try fewer parties at once, by a larger run.resources.memory or cpus; "
             "the same command goes on from here."
-        )
-    if CODE_DIFFERS in reason:
-        raise EngineError(
-            expected("Ray's fedkd", reason, f"be that of {ROOT}", "installing one version on all")
         )
     raise EngineError(
         expected("Ray", reason.strip()[-300:], "run the party's app", "backend = 'inline'")

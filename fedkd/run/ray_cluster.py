@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ CLUSTER_SECONDS = 12.0
 LEAVE_SECONDS = 5.0
 _LONGEST_FOLDER = 32  # a Unix socket's path has 107 characters, and Ray's own part is long
 _GB = 1e9
-_PARTY_PROCESS = "ray::ClientAppActor"
+_PARTY_ACTOR = "ClientAppActor"
 _PRIVATE = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -52,15 +54,10 @@ class Cluster:
 
     def stop_parties(self) -> None:
         """End the actors at once, whatever they are doing."""
-        if not self.own:
-            ray.shutdown()
-            return
-        for process in self._family():
-            try:
-                if process.cmdline()[:1] and process.cmdline()[0].startswith(_PARTY_PROCESS):
-                    process.kill()
-            except psutil.Error:
-                continue
+        # Flower keeps its handles to itself, and disconnecting would wait for busy actors.
+        for thing in gc.get_objects():
+            if isinstance(thing, ray.actor.ActorHandle) and _PARTY_ACTOR in repr(thing):
+                ray.kill(thing)
 
     def remember(self) -> None:
         """Note our processes now: later, orphaned, they could not be told from others."""
@@ -94,7 +91,7 @@ def open_cluster(resources: Resources, slots: int | None) -> Iterator[Cluster]:
 
     Raises :class:`EngineError` where the address does not answer as Ray does.
     """
-    folder = Path(tempfile.mkdtemp(prefix="fedkd-", dir=_short_folder()))
+    folder = Path(tempfile.mkdtemp(prefix="fedkd-ray-", dir=_short_folder()))
     before = dict(os.environ)
     cluster = Cluster(folder, own=resources.address is None)
     try:
@@ -131,7 +128,7 @@ def check_cluster(resources: Resources) -> None:
     Also where memory is the scarcest resource: Flower counts places by cores and GPUs alone, and
     the actors without memory would never start.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory or 0) * _GB}
     keys = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}
     for name, each in asked.items():
@@ -161,15 +158,15 @@ def check_cluster(resources: Resources) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let Ctrl-C wait until the block is done, and Ray's last words with it."""
+    main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
-        yield
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        if main:
+            signal.signal(signal.SIGINT, previous)
 
 
 def _start(folder: Path, slots: int, resources: Resources) -> None:
@@ -229,10 +226,11 @@ def _init(folder: Path, **arguments: Any) -> None:
     neutral = folder / "empty"
     neutral.mkdir()
     os.chdir(neutral)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
     try:
-        ray.init(
-            include_dashboard=False, log_to_driver=False, logging_level="CRITICAL", **arguments
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            ray.init(include_dashboard=False, **quiet, **arguments)
     finally:
         os.chdir(here)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import platform
 import sys
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,16 +17,17 @@ from flwr.clientapp import ClientApp
 import fedkd
 
 ROOT = Path(fedkd.__file__).resolve().parents[1]
-CODE_DIFFERS = "fedkd-code-differs"
+CODE_DIFFERS = "another fedkd:"
 _PACKAGES = ("fedkd", "clients")
 _PARTITION = "partition-id"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What an actor must agree with: the app's name, the code's digest, the working directory."""
+    """Where a run was started: the parties' app, the code's place and digest, the directory."""
 
     app: str
+    place: str
     digest: str
     directory: str
 
@@ -79,11 +81,16 @@ def open_app(origin: Origin) -> ClientApp:
     """Return the app, once for each process; raises where this process found other code."""
     module, _, attribute = origin.app.partition(":")
     app: ClientApp = getattr(importlib.import_module(module), attribute)
-    if code_digest() != origin.digest:
-        raise RuntimeError(f"{CODE_DIFFERS}: a Ray actor imports fedkd from {ROOT}")
+    if code_place() != origin.place and code_digest() != origin.digest:
+        raise RuntimeError(f"{CODE_DIFFERS} {code_place()}")
     if Path(origin.directory).is_dir():
         os.chdir(origin.directory)
     return app
+
+
+def code_place() -> str:
+    """Return host and folder that this process has its code from."""
+    return f"{platform.node()}:{ROOT}"
 
 
 @cache

@@ -14,8 +14,8 @@ REQUEST = "request"
 REFUSAL = "refusal"
 METRICS = "metrics"
 DESCRIPTION = "description"
-_ARRAYS = "release.arrays"
-_FACTS = "release.facts"
+ARRAYS = "release.arrays"
+FACTS = "release.facts"
 _NO_EPSILON = "none"
 
 
@@ -72,7 +72,7 @@ def release_content(release: Release, request_id: str) -> RecordDict:
         "request_id": request_id,
     }
     arrays = {name: Array(array) for name, array in release.arrays.items()}
-    return RecordDict({_ARRAYS: ArrayRecord(arrays), _FACTS: ConfigRecord(dict(facts))})
+    return RecordDict({ARRAYS: ArrayRecord(arrays), FACTS: ConfigRecord(dict(facts))})
 
 
 def content_release(content: RecordDict, request_id: str) -> Release:
@@ -81,16 +81,16 @@ def content_release(content: RecordDict, request_id: str) -> Release:
     Raises :class:`ReleaseError` where records are missing, unknown or answer another request.
     """
     names = sorted(content.keys())
-    if names != sorted((_ARRAYS, _FACTS)):
+    if names != sorted((ARRAYS, FACTS)):
         raise ReleaseError(expected("records", names, "be a release", "the same fedkd version"))
-    facts = _config(content, _FACTS)
+    facts = _config(content, FACTS)
     try:
         epsilon = str(facts["epsilon_spent"])
         answered = str(facts["request_id"])
         kind: ReleaseKind = str(facts["kind"])  # type: ignore[assignment]
         release = Release(
             kind=kind,
-            arrays={name: array.numpy() for name, array in content.array_records[_ARRAYS].items()},
+            arrays={name: array.numpy() for name, array in content.array_records[ARRAYS].items()},
             transfer_id=str(facts["transfer_id"]),
             label_id=str(facts["label_id"]),
             rows=(int(str(facts["start"])), int(str(facts["stop"]))),

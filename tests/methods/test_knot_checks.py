@@ -19,10 +19,11 @@ from fedkd.metrics.scores import score
 from fedkd.scenario import Geometry, Labels
 from fedkd.transport.barycentre import barycentre
 from fedkd.transport.geomloss_compat import geomloss_cost, geomloss_schedule, geomloss_solve
+from fedkd.transport.gibbs import gibbs_kernel
 from fedkd.transport.ground_cost import LabelSpace, label_space
 from fedkd.transport.linear_program import lp
 from fedkd.transport.path import choose_path
-from fedkd.transport.sinkhorn import gibbs_kernel, sinkhorn, solve
+from fedkd.transport.sinkhorn import sinkhorn, solve
 
 Floats = NDArray[np.float64]
 STARS = ("1", "2", "3", "4", "5")

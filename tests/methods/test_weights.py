@@ -101,3 +101,19 @@ def test_bias_weights_need_bias_vectors_of_the_right_shape() -> None:
 def test_a_single_label_gives_finite_weights(scheme: Scheme) -> None:
     weights = teacher_weights(scheme, np.ones((3, 2, 1)), np.ones(3), np.ones((3, 1)))
     np.testing.assert_allclose(weights, 1 / 3)
+
+
+@lawful
+@given(st.integers(0, 2**32), st.sampled_from(SCHEMES), st.integers(0, 3))
+def test_a_missing_teacher_drops_out_and_the_rest_renormalise(
+    seed: int, scheme: Scheme, gone: int
+) -> None:
+    probs, sizes, bias = drawn(seed)
+    present = np.ones(probs.shape[:2], bool)
+    present[gone, ::2] = False
+    weights = teacher_weights(scheme, probs, sizes, bias, present=present)
+    kept = np.delete(np.arange(4), gone)
+    alone = teacher_weights(scheme, probs[kept], sizes[kept], bias[kept])
+    assert (weights[gone, ::2] == 0).all()
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    np.testing.assert_allclose(weights[kept][:, ::2], alone[:, ::2], atol=1e-12)

@@ -28,7 +28,7 @@ from tests.system.small import small
 
 FIGURES = {"rows", "epochs", "accuracy", "macro_f1", "nll", "ece"}
 REQUEST_FIELDS = {
-    "request_id", "attempt", "rejected", "set", "start", "stop", "transfer_id",
+    "request_id", "attempt", "limit", "rejected", "set", "start", "stop", "transfer_id",
 }  # fmt: skip
 
 
