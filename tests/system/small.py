@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from fedkd.scenario import Scenario, parse_scenario
 
@@ -27,3 +30,10 @@ def small(out: Path, **changes: Any) -> Scenario:
         "run": {"out": str(out), "block_rows": 64},
     }
     return parse_scenario(values | changes)
+
+
+def write_scenario(file: Path, scenario: Scenario) -> Path:
+    """Write a scenario as the TOML file that a user would have written."""
+    values = scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
+    file.write_text(tomli_w.dumps(json.loads(values)), encoding="utf-8")
+    return file

@@ -13,6 +13,7 @@ from fedkd.errors import FedkdError, ModelError
 from fedkd.files import read_json
 from fedkd.run.engine import run_scenario
 from fedkd.run.plan import make_plan
+from fedkd.scenario import load_scenario
 from tests.system.small import small
 from tests.tiny_bert import write_tiny_bert
 
@@ -117,3 +118,16 @@ def test_what_cannot_be_is_refused_before_work(changes, told, tmp_path):
     with pytest.raises(FedkdError):
         run_scenario(small(tmp_path, **changes))
     assert not list(tmp_path.rglob("private.jsonl"))
+
+
+def test_shipped_scenario_mixes_three_kinds_of_teacher(bert, tmp_path):
+    file = Path(__file__).parents[2] / "scenarios" / "mixed-teachers.toml"
+    changes = [
+        f"run.out={tmp_path}", f"teacher.override.0.name={bert}", "teacher.epochs=2",
+        "data.rows=900",
+        "data.transfer.rows=200",
+    ]  # fmt: skip
+    result = read_json(run_scenario(load_scenario(file, changes)).seeds[0].result)
+    kinds = {party["teacher"] for party in result["parties"].values()}
+    assert kinds == {"bow", "encoder", "transformer"}
+    assert result["methods"]["knot/sum/confidence"]["accuracy"] > 0.2
