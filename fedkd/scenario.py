@@ -281,11 +281,8 @@ class Scenario(Frozen):
     @property
     def config_hash(self) -> str:
         """Twelve hex digits that name everything which can change a result."""
-        values = self.model_dump(
-            mode="json",
-            by_alias=True,
-            exclude={"seeds": True, "run": {"out", "backend", "resources"}},
-        )
+        values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
+        values["block_rows"] = self.run.block_rows
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:
