@@ -120,6 +120,21 @@ def answer(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     return _send(party, release, fields)
 
 
+@app.query("agree")
+@guarded
+def agree(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Take a block of the consensus on the labels of the transfer set."""
+    return metrics_content(party.agree(fields))
+
+
+@app.query("further")
+@guarded
+def further(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Release subclasses, scores or embeddings for a block of the transfer set."""
+    rows = (int(fields["start"]), int(fields["stop"]))
+    return _send(party, party.further(fields, rows, str(fields["transfer_id"])), fields)
+
+
 @app.query("bias")
 @guarded
 def bias(party: Party, fields: dict[str, Scalar]) -> RecordDict:

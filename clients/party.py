@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from fedkd.files import read_rows, write_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
+from fedkd.models.embeddings import embed, head_weights
 from fedkd.party_card import PartyCard, read_card
 from fedkd.privacy.ledger import ledger_entry
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
+from fedkd.subclass.question import FURTHER, question_name, unpack
+from fedkd.subclass.split import Split, conditionals, prepared, scores
 
 Figures = dict[str, int | float]
 PUBLIC_SETS = ("transfer", "test")
@@ -109,6 +113,59 @@ class Party:
             transfer_id=own_id,
             label_id=self.label_id,
             rows=rows,
+        )
+
+    def agree(self, fields: Mapping[str, int | float | str]) -> Figures:
+        """Store a block of the consensus on the labels of the transfer rows; they may repeat."""
+        block = unpack(str(fields["membership"]), len(self.card.labels))
+        file = self._consensus(str(fields["name"])) / f"{int(fields['start']):012d}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as stream:
+            np.save(stream, block, allow_pickle=False)
+        partial.replace(file)
+        return {"rows": len(block)}
+
+    def further(
+        self, fields: Mapping[str, int | float | str], rows: tuple[int, int], transfer_id: str
+    ) -> Release:
+        """Return subclasses, scores or embeddings for a slice of the transfer set.
+
+        The teacher's last weights are read here and stay here. Everything is fitted on public rows,
+        so it is post-processing of the teacher. Raises :class:`ReleaseError` where the consensus
+        that the question names has not been received as a whole.
+        """
+        texts = self._public("transfer")
+        start, stop = rows
+        if fingerprint(texts) != transfer_id or not 0 <= start < stop <= len(texts):
+            raise ReleaseError(
+                expected("transfer_id, rows", rows, "be this party's", "the same transfer set")
+            )
+        kind, name, split = str(fields["kind"]), str(fields["name"]), Split.of(dict(fields))
+        if kind not in FURTHER:
+            raise ReleaseError(expected("kind", kind, f"be one of {FURTHER}", "another question"))
+        files = sorted(self._consensus(name).glob("*.npy"))
+        member = np.concatenate([np.load(file) for file in files] or [np.empty((0, 0))])
+        if len(member) != len(texts) or question_name(kind, split, member) != name:
+            raise ReleaseError(
+                expected("consensus", len(member), f"be whole ({len(texts)} rows)", "sending it")
+            )
+        values = self._fitted(name, kind, split, member.astype(np.float64), texts)
+        arrays: dict[str, NDArray[np.generic]] = {kind: np.ascontiguousarray(values[start:stop])}
+        if kind == "embeddings":
+            arrays["probs"] = np.ascontiguousarray(
+                self._cached(f"transfer-{transfer_id[:16]}", texts)[start:stop]
+            )
+        what = f"{kind}, null projection {'on' if split.null_projection else 'off'}"
+        if kind != "embeddings":
+            what = f"{split.subclasses} {what}, fitted on {len(texts)} public rows"
+        return Release(
+            kind,
+            arrays,
+            transfer_id=transfer_id,
+            label_id=self.label_id,
+            rows=rows,
+            mechanism=what,
         )
 
     def bias(self, transfer_id: str) -> Release:
@@ -205,6 +262,44 @@ class Party:
             partial.replace(path)
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
+
+    def _fitted(
+        self, name: str, kind: str, split: Split, member: NDArray[np.float64], texts: Sequence[str]
+    ) -> NDArray[np.generic]:
+        """Return the answer to a further question for all transfer rows, made once."""
+        dtype = "float32" if self.card.encoding == "float32" else "float16"
+        path = self.folder / "answers" / f"{name}-{dtype}.npy"
+        if not path.is_file():
+            with single_thread():
+                teacher = self._teacher()
+                vectors, head = embed(teacher, texts), head_weights(teacher)
+                own = replace(split, seed=seed_for(self.card.seed, "", split.seed, "subclasses"))
+                if kind == "embeddings":
+                    values = prepared(vectors, head, split)
+                elif kind == "subclasses":
+                    values = conditionals(vectors, head, member, own, self.card.name)
+                else:
+                    values = np.maximum(scores(vectors, head, member, own, self.card.name), -1e4)
+            with np.errstate(over="ignore"):
+                encoded = values.astype(dtype)
+            if not np.isfinite(encoded).all():
+                raise ReleaseError(
+                    expected(
+                        f"{kind}: largest value", float(np.abs(values).max()),
+                        f"fit {dtype}", "release.encoding = 'float32'",
+                    )
+                )  # fmt: skip
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_suffix(".partial.npy")
+            np.save(partial, encoded, allow_pickle=False)
+            partial.replace(path)
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
+
+    def _consensus(self, name: str) -> Path:
+        if not re.fullmatch(r"[a-z]+-[0-9a-f]{12}", name):
+            raise ReleaseError(expected("name", name, "name a question", "the same version"))
+        return self.folder / "consensus" / name
 
     def _private(self, name: str) -> dict[str, list[Any]]:
         path = self.folder / f"{name}.jsonl"

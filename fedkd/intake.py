@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkd.encoding import decode
+
 FLOOR = 1e-6
 
 
@@ -20,7 +22,8 @@ class Intake:
     the private row counts n_k (teachers,) float64; ``bias`` the bias vectors b_k
     (teachers, labels) float64, or None where nobody was asked for them. ``present``
     (teachers, rows) bool tells which rows a teacher delivered; None is all of them. A teacher that
-    is missing on a row answers uniformly there and must get no weight.
+    is missing on a row answers uniformly there and must get no weight. ``fine`` (rows,) holds true
+    fine labels where a simulation knows them, for reference bounds alone.
     """
 
     folder: Path
@@ -30,10 +33,23 @@ class Intake:
     sizes: NDArray[np.float64]
     bias: NDArray[np.float64] | None = None
     present: NDArray[np.bool_] | None = None
+    fine: NDArray[np.int64] | None = None
+
+    def path(self, party: str) -> Path:
+        """Return where one party's probabilities are."""
+        return self.folder / party / "probs.npy"
 
     def raw(self, party: str) -> NDArray[np.generic]:
         """Return one party's probabilities as they came, memory-mapped (rows, labels)."""
-        array: NDArray[np.generic] = np.load(self.folder / party / "probs.npy", mmap_mode="r")
+        array: NDArray[np.generic] = np.load(self.path(party), mmap_mode="r")
+        return array
+
+    def further(self, party: str, name: str) -> NDArray[np.generic]:
+        """Return one party's answers to a further question, memory-mapped (rows, …).
+
+        Rows that it did not deliver are NaN; all of them where it delivered none.
+        """
+        array: NDArray[np.generic] = np.load(self.folder / party / f"{name}.npy", mmap_mode="r")
         return array
 
     def probs(self, start: int, stop: int) -> NDArray[np.float64]:
@@ -41,9 +57,17 @@ class Intake:
 
         Shape (teachers, stop - start, labels) float64.
         """
-        block = np.stack([np.asarray(self.raw(p)[start:stop], np.float64) for p in self.parties])
+        return self._floored(slice(start, stop))
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the numbered rows of every teacher, as :meth:`probs` does."""
+        return self._floored(rows)
+
+    def _floored(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        answers = [decode(self.raw(party)[rows], self.labels) for party in self.parties]
+        block = np.stack(answers).astype(np.float64)
         if self.present is not None:
-            block[~self.present[:, start:stop]] = 1.0
+            block[~self.present[:, rows]] = 1.0
         block += FLOOR
         block /= block.sum(axis=-1, keepdims=True)
         return block

@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 
 from fedkd.errors import ReleaseError, expected
 
-ReleaseKind = Literal["probabilities", "embeddings", "topics", "statistic"]
+ReleaseKind = Literal["probabilities", "embeddings", "subclasses", "scores", "topics", "statistic"]
 Array = NDArray[np.generic]
 
 SCHEMA = 1
+WIDEST_EMBEDDING = 4096
 SIMPLEX_TOLERANCE = {"float32": 1e-4, "float16": 4e-3}
 _ARRAYS: dict[str, tuple[str, ...]] = {
     "probabilities": ("probs",),
     "statistic": ("bias",),
+    "embeddings": ("embeddings", "probs"),
+    "subclasses": ("subclasses",),
+    "scores": ("scores",),
 }
 
 
@@ -28,10 +32,12 @@ class Release:
     """What a party returns for a slice of the transfer set.
 
     ``arrays`` have fixed names, dtypes and shapes per ``kind``: probabilities hold ``probs``
-    (rows, labels), a statistic holds ``bias`` (labels,); both float16 or float32 and on the
-    simplex. ``transfer_id`` and ``label_id`` are fingerprints of the ordered transfer rows and of
-    the label list; ``rows`` is the half-open slice answered; ``mechanism`` says what was done to
-    the values before they left and ``epsilon_spent`` what that guarantees (None: nothing).
+    (rows, labels), a statistic ``bias`` (labels,), subclasses ``subclasses`` (rows, labels,
+    subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
+    ``embeddings`` (rows, dim) with ``probs``. All are finite, float16 or float32. ``transfer_id``
+    and ``label_id`` are fingerprints of the ordered transfer rows and of the label list; ``rows``
+    is the half-open slice answered; ``mechanism`` says what was done to the values before they
+    left and ``epsilon_spent`` what that guarantees (None: nothing).
     """
 
     kind: ReleaseKind
@@ -67,6 +73,7 @@ def check_release(
     label_id: str,
     rows: tuple[int, int],
     labels: int,
+    subclasses: int = 0,
 ) -> None:
     """Raise :class:`ReleaseError` unless the release is what was asked for.
 
@@ -85,12 +92,38 @@ def check_release(
         if got != want:
             raise ReleaseError(expected(name, got, f"equal {want!r}", remedy))
     count = rows[1] - rows[0]
+    fine = (count, labels, subclasses)
     for name, array in release.arrays.items():
-        shape = (count, labels) if kind == "probabilities" else (labels,)
-        _check_simplex(name, array, shape)
+        match name:
+            case "probs":
+                _check_simplex(name, array, (count, labels))
+            case "bias":
+                _check_simplex(name, array, (labels,))
+            case "subclasses":
+                _check_simplex(name, array, fine)
+            case "scores":
+                _check_finite(name, array, fine)
+            case _:
+                width = array.shape[1] if array.ndim == 2 else 0
+                _check_finite(name, array, (count, min(max(width, 1), WIDEST_EMBEDDING)))
 
 
 def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    values = _check_finite(name, array, shape)
+    off = float(np.abs(values.sum(axis=-1) - 1).max()) if values.size else 0.0
+    low = float(values.min()) if values.size else 0.0
+    if low < 0 or off > SIMPLEX_TOLERANCE[array.dtype.name]:
+        raise ReleaseError(
+            expected(
+                f"{name}: smallest value and largest |sum - 1|",
+                (low, off),
+                f"lie on the simplex within {SIMPLEX_TOLERANCE[array.dtype.name]}",
+                "a softmax",
+            )
+        )
+
+
+def _check_finite(name: str, array: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:
     if array.dtype.name not in SIMPLEX_TOLERANCE:
         raise ReleaseError(
             expected(f"{name}.dtype", array.dtype.name, "be float16 or float32", "one of these")
@@ -103,14 +136,4 @@ def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
         raise ReleaseError(
             expected(f"{name}: count of non-finite values", bad, "equal 0", "another teacher")
         )
-    off = float(np.abs(values.sum(axis=-1) - 1).max()) if values.size else 0.0
-    low = float(values.min()) if values.size else 0.0
-    if low < 0 or off > SIMPLEX_TOLERANCE[array.dtype.name]:
-        raise ReleaseError(
-            expected(
-                f"{name}: smallest value and largest |sum - 1|",
-                (low, off),
-                f"lie on the simplex within {SIMPLEX_TOLERANCE[array.dtype.name]}",
-                "a softmax",
-            )
-        )
+    return values

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fedkd.errors import ScenarioError, expected
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
-ModelKind = Literal["bow", "encoder", "transformer"]
+ModelKind = Literal["bow", "encoder", "transformer", "mlp"]
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -50,7 +50,7 @@ class Data(Frozen):
     domain: str | None = Field(
         None, description="column of the domain; 'source' is the source's own name"
     )
-    transfer: Transfer = Transfer()  # type: ignore[call-arg]  # every field has a default
+    transfer: Transfer = Transfer()
     test: Fraction = Field(0.2, description="share held out for testing where no test split exists")
     rows: Count | None = Field(None, description="most training rows used, drawn by seed")
 
@@ -97,7 +97,7 @@ class Parties(Frozen):
     """The data holders."""
 
     count: Count = Field(description="how many")
-    partition: Partition = Partition()  # type: ignore[call-arg]
+    partition: Partition = Partition()
     quorum: Count | None = Field(None, description="parties that must answer; all when absent")
     names: tuple[str, ...] | None = Field(
         None, description="the domains that take part, in any order (by = 'domain')"
@@ -132,6 +132,9 @@ class ModelFields(Frozen):
     hidden: Annotated[int, Field(ge=0)] | None = Field(
         None, description="width of the hidden layer; 0 is a linear model (bow, encoder)"
     )
+    widths: tuple[Count, ...] | None = Field(
+        None, description="widths of the hidden layers, from the input on (mlp)"
+    )
     layers: Count | None = Field(None, description="layers of a transformer without a name")
     width: Count | None = Field(None, description="width of a transformer without a name")
     heads: Count | None = Field(None, description="attention heads of a transformer without a name")
@@ -143,13 +146,18 @@ class ModelFields(Frozen):
     batch_size: Count | None = Field(None, description="rows of one step")
     patience: Count | None = Field(None, description="epochs without gain before stopping")
     held_out: Fraction | None = Field(None, description="share of rows that decides when to stop")
+    steps: Count | None = Field(
+        None, description="so many steps on all rows, the rate falling as a cosine, instead"
+    )
 
 
 class Model(ModelFields):
     """A teacher or a student."""
 
     model: ModelKind = Field(
-        "bow", description="hashed n-grams; frozen sentence encoder + head; whole transformer"
+        "bow",
+        description="hashed n-grams; frozen sentence encoder + head; whole transformer; "
+        "network on vectors of numbers",
     )
 
 
@@ -215,7 +223,7 @@ class Run(Frozen):
         0.2, description="seconds before the second attempt; twice as long before each next"
     )
     deadline: Positive = Field(600.0, description="seconds a request may take")
-    resources: Resources = Resources()  # type: ignore[call-arg]
+    resources: Resources = Resources()
 
 
 FaultKind = Literal[
@@ -247,14 +255,14 @@ class Scenario(Frozen):
         (0,), description="one run each"
     )
     data: Data
-    labels: Labels = Labels()  # type: ignore[call-arg]
+    labels: Labels = Labels()
     parties: Parties
-    teacher: Teacher = Teacher()  # type: ignore[call-arg]
-    student: Model = Model()  # type: ignore[call-arg]
+    teacher: Teacher = Teacher()
+    student: Model = Model()
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
-    release: Release = Release()  # type: ignore[call-arg]
-    run: Run = Run()  # type: ignore[call-arg]
-    faults: Faults = Faults()  # type: ignore[call-arg]
+    release: Release = Release()
+    run: Run = Run()
+    faults: Faults = Faults()
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

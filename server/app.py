@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd.files import read_json, read_rows, write_text
+from fedkd.intake import Intake
 from fedkd.methods import parse_methods
 from fedkd.methods.method import Method
 from fedkd.run.folder import RunFolder
@@ -16,7 +19,8 @@ from fedkd.run.prepare import prepare_run
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario, load_scenario
 from server.distil import Distillery, point_to_main_student
-from server.protocol import Terms, run_protocol
+from server.protocol import Terms, receiver_for, run_protocol
+from server.questions import ask_further
 from server.result import Outcome, write_result
 from server.rounds import Rounds
 
@@ -55,17 +59,35 @@ def run_seed(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> No
     run = scenario.run
     rounds = Rounds(grid, folder, run.retries, run.deadline, run.backoff)
     with folder.stage("parties"):
-        answers = run_protocol(rounds, terms_of(scenario, methods, labels), transfer, test)
+        terms = terms_of(scenario, methods, labels)
+        answers = run_protocol(rounds, terms, transfer, test)
+        chosen = {
+            method.key: spaces[method.ground or scenario.labels.geometry] for method in methods
+        }
+        questions = [q for m in methods for q in m.questions(answers.transfer, chosen[m.key])]
+        receiver = receiver_for(folder, "transfer", terms, transfer)
+        ask_further(rounds, receiver, questions, answers.transfer, terms.quorum)
+        intake = with_fine_labels(answers.transfer, folder)
     works = Distillery(folder, scenario.student, labels, seed, transfer, test)
     students = {}
     for method in methods:
         with folder.stage(f"distil {method.key}"):
-            space = spaces[method.ground or scenario.labels.geometry]
-            students[method.key] = works.distil(method, answers.transfer, space)
+            students[method.key] = works.distil(method, intake, chosen[method.key])
     own_space = spaces[scenario.labels.geometry]
     write_result(Outcome(folder, methods, own_space, answers, students), scenario.name, seed)
     point_to_main_student(folder, methods[0].key)
     write_text(folder.root / "DONE", "")
+
+
+def with_fine_labels(intake: Intake, folder: RunFolder) -> Intake:
+    """Return the intake with the transfer rows' true fine labels where a simulation has them.
+
+    They serve reference splitters alone; a deployed server's folder holds none.
+    """
+    if not folder.truth.is_file():
+        return intake
+    with np.load(folder.truth, allow_pickle=False) as arrays:
+        return replace(intake, fine=arrays["fine"]) if "fine" in arrays else intake
 
 
 def terms_of(scenario: Scenario, methods: tuple[Method, ...], labels: tuple[str, ...]) -> Terms:

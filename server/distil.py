@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedkd.files import slug, write_arrays, write_json
 from fedkd.intake import Intake
-from fedkd.methods.method import Method
+from fedkd.methods.method import Method, Targets
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.models.inputs import Inputs
+from fedkd.models.heads import PLAIN, Collapsed, Layout
+from fedkd.models.inputs import Inputs, Rows, Subset
 from fedkd.run.folder import RunFolder
 from fedkd.scenario import Model
 from fedkd.seeds import seed_for
 from fedkd.transport.ground_cost import LabelSpace
 
 Probabilities = NDArray[np.float64]
+CHOOSING_SHARE = 0.25
 
 
 @dataclass
@@ -48,37 +51,96 @@ class Distillery:
         home = self.folder.student(method.key)
         stored = home / "predictions.npz"
         if not stored.is_file():
-            targets = method.targets(intake, space)
+            chosen = self.choose(method, intake, space)
+            targets = chosen.targets(intake, space)
             probs = self.fit(
-                lambda logits, rows: method.loss(logits, targets, rows), home, method.key
+                lambda logits, rows: chosen.loss(logits, targets, rows),
+                home,
+                method.key,
+                targets.layout,
             )
             for warning in targets.warnings:
                 self.folder.warn(f"{method.key}: {warning}")
             write_arrays(stored, {"test": probs})
         return load_predictions(stored)
 
-    def fit(self, loss: training.LossFunction, home: Path, title: str) -> Probabilities:
-        """Train a fresh student on the transfer set with this loss; save it and predict."""
-        seed = seed_for(self.seed, "server", 0, "student")
+    def choose(self, method: Method, intake: Intake, space: LabelSpace) -> Method:
+        """Return the candidate whose student, kept from some transfer rows, answers them best.
+
+        A quarter of the rows is held out for each candidate; the score is the cross-entropy of the
+        student's untempered answer to the teachers' consensus there. No label is looked at.
+        """
+        candidates = method.candidates
+        if len(candidates) == 1:
+            return candidates[0]
+        inputs = self._featurised(self._student(PLAIN), "transfer", self.transfer)
+        kept, held = training.split_rows(len(inputs), CHOOSING_SHARE, self._seed)
+        scores = []
+        for candidate in candidates:
+            targets = candidate.targets(intake, space)
+            scores.append(self._held_out_score(candidate, targets, inputs, kept, held))
+        best = int(np.argmin(scores))
+        told = ", ".join(f"{score:.4f}" for score in scores)
+        self.folder.log(
+            "events",
+            {"event": "chosen", "method": method.key, "candidate": best, "scores": told},
+        )
+        return candidates[best]
+
+    def _held_out_score(
+        self, method: Method, targets: Targets, inputs: Inputs, kept: Rows, held: Rows
+    ) -> float:
+        index = torch.from_numpy(kept)
         with single_thread():
-            student = classifier.build(
+            student = self._student(targets.layout)
+            training.fit(
+                student,
+                Subset(inputs, kept),
+                lambda logits, rows: method.loss(logits, targets, index[rows]),
                 self.model,
-                len(self.labels),
-                seed=seed,
-                public_text=self.transfer,
-                fit_text=self.transfer,
-                cache=self.folder.root / "cache",
+                seed=self._seed,
+                progress=f"choosing for {method.key}",
             )
+            whole = self._answering(student, targets.layout)
+            probs = training.predict(whole, Subset(inputs, held))
+        wanted = targets.probs[torch.from_numpy(held)].double().numpy()
+        return float(-(wanted * np.log(np.maximum(probs, 1e-12))).sum(axis=1).mean())
+
+    @property
+    def _seed(self) -> int:
+        return seed_for(self.seed, "server", 0, "student")
+
+    def _student(self, layout: Layout) -> classifier.Classifier:
+        return classifier.build(
+            self.model,
+            layout.outputs(len(self.labels)),
+            seed=self._seed,
+            public_text=self.transfer,
+            fit_text=self.transfer,
+            cache=self.folder.root / "cache",
+        )
+
+    def _answering(self, student: classifier.Classifier, layout: Layout) -> classifier.Classifier:
+        """Return the student as it answers for labels."""
+        return student if layout == PLAIN else Collapsed(len(self.labels), student, layout)
+
+    def fit(
+        self, loss: training.LossFunction, home: Path, title: str, layout: Layout = PLAIN
+    ) -> Probabilities:
+        """Train a fresh student on the transfer set with this loss; save it and predict."""
+        with single_thread():
+            student = self._student(layout)
             history = training.fit(
                 student,
                 self._featurised(student, "transfer", self.transfer),
                 loss,
                 self.model,
-                seed=seed,
+                seed=self._seed,
                 progress=f"student {title}",
             )
-            probs = training.predict(student, self._featurised(student, "test", self.test))
-        student.save(home, self.labels)
+            whole = self._answering(student, layout)
+            probs = training.predict(whole, self._featurised(student, "test", self.test))
+        whole.save(home, self.labels)
         write_json(
             home / "history.json",
             {"held_out_loss": history.held_out_loss, "best_epoch": history.best},

@@ -55,8 +55,8 @@ def run_protocol(
     """
     facts = describe(rounds, terms, fingerprint(terms.labels))
     sizes = {party: int(own["rows"]) for party, own in facts.items()}
-    answering = _receiver(rounds.folder, "transfer", terms, transfer)
-    measuring = _receiver(rounds.folder, "test", terms, test)
+    answering = receiver_for(rounds.folder, "transfer", terms, transfer)
+    measuring = receiver_for(rounds.folder, "test", terms, test)
     active = sorted(facts)
     if terms.deliver:
         active = _deliver(rounds, answering, "transfer", transfer, active)
@@ -130,10 +130,11 @@ def _description(content: RecordDict, label_id: str) -> dict[str, Scalar]:
 
 def _train(rounds: Rounds, parties: Sequence[str]) -> list[str]:
     requests = [Request(party, "train.teacher", f"train/{party}") for party in parties]
-    return _ask_each(rounds, requests, _only_figures, "training teachers")
+    return ask_each(rounds, requests, only_figures, "training teachers")
 
 
-def _only_figures(request: Request, content: RecordDict) -> None:
+def only_figures(request: Request, content: RecordDict) -> None:
+    """Take a reply that holds figures and nothing else."""
     metrics_figures(content)
 
 
@@ -144,11 +145,12 @@ def _evaluate(rounds: Rounds, parties: Sequence[str]) -> dict[str, Figures]:
         figures[request.party] = metrics_figures(content)
 
     requests = [Request(party, "evaluate.teacher", f"evaluate/{party}") for party in parties]
-    _ask_each(rounds, requests, accept, "measuring teachers")
+    ask_each(rounds, requests, accept, "measuring teachers")
     return figures
 
 
-def _receiver(folder: RunFolder, name: str, terms: Terms, texts: Sequence[str]) -> Receiver:
+def receiver_for(folder: RunFolder, name: str, terms: Terms, texts: Sequence[str]) -> Receiver:
+    """Return what stores the answers for a public set, ``transfer`` or ``test``."""
     return Receiver(
         folder=folder.intake if name == "transfer" else folder.evaluation,
         transfer_id=fingerprint(texts),
@@ -176,7 +178,7 @@ def _deliver(
             Request(party, "query.receive", f"receive/{name}/{party}/{start}-{stop}", fields)
             for party in active
         ]
-        active = _ask_each(rounds, requests, _only_figures, f"sending {name} rows {start}–{stop}")
+        active = ask_each(rounds, requests, only_figures, f"sending {name} rows {start}–{stop}")
     return active
 
 
@@ -201,7 +203,7 @@ def _collect(
             if block in receiver.missing(party)
         ]
         title = f"answers for {name} rows {block[0]}–{block[1]}"
-        _ask_each(rounds, requests, _storing(rounds, receiver, block), title)
+        ask_each(rounds, requests, _storing(rounds, receiver, block), title)
         there = sum(block not in receiver.missing(party) for party in parties)
         require_quorum(title, there, quorum)
 
@@ -228,7 +230,7 @@ def _collect_bias(
     waiting = [party for party in parties if not receiver.has_bias(party)]
     fields: dict[str, Scalar] = {"transfer_id": receiver.transfer_id}
     requests = [Request(party, "query.bias", f"bias/{party}", fields) for party in waiting]
-    given = set(_ask_each(rounds, requests, accept, "bias vectors"))
+    given = set(ask_each(rounds, requests, accept, "bias vectors"))
     return [party for party in parties if party in given or party not in waiting]
 
 
@@ -236,7 +238,7 @@ def _record(rounds: Rounds, request: Request, release: Release) -> None:
     rounds.folder.log("ledger", ledger_entry(request.party, release, request.identifier))
 
 
-def _ask_each(
+def ask_each(
     rounds: Rounds,
     requests: Sequence[Request],
     accept: Callable[[Request, RecordDict], None],

@@ -55,7 +55,8 @@ def load_corpus(data: scenario.Data, labels: scenario.Labels, seed: int) -> Corp
     """
     columns = Columns(data.text, data.label, None if data.domain == "source" else data.domain)
     drawn = "train" if data.transfer.source else data.transfer.from_
-    sources = [read_source(one, columns, ("train", "test", drawn)) for one in locate(data.source)]
+    wanted = ("train", "test", drawn)
+    sources = [read_source(one, columns, wanted, seed) for one in locate(data.source)]
     check_rename(sources, labels.rename)
     named = [name_labels(source, labels.rename) for source in sources]
     every = unify_names(named)

@@ -11,7 +11,16 @@ import datasets
 
 from fedkd.data.catalogue import DATA_VARIABLE, Entry, catalogue
 from fedkd.data.generated import moods
-from fedkd.data.tables import SUFFIXES, Columns, Table, quiet_datasets, read_table, table_of
+from fedkd.data.tables import (
+    SUFFIXES,
+    VECTORS,
+    Columns,
+    Table,
+    quiet_datasets,
+    read_table,
+    table_of,
+)
+from fedkd.data.vectors import LABELS, NAMES, read_vectors, vectors
 from fedkd.errors import DataError, expected
 
 Points = dict[str, tuple[float, ...]]
@@ -86,18 +95,25 @@ def locate(source: str | Sequence[str] | dict[str, str]) -> tuple[Located, ...]:
     )
 
 
-def read_source(located: Located, columns: Columns, wanted: Sequence[str]) -> Source:
+def read_source(
+    located: Located, columns: Columns, wanted: Sequence[str], seed: int = 0
+) -> Source:
     """Read the splits of a source that are wanted and there; train must be.
+
+    ``seed`` draws the generated sets of vectors anew; every other source is the same for any.
 
     Raises :class:`DataError` for what cannot be found or read.
     """
     if located.spec == "generated:moods":
         tables, labels, coordinates = moods(columns)
         return Source(located.name, tables, labels, None, coordinates, (), tuple(tables))
+    if located.spec.startswith("generated:"):
+        sets = vectors(located.name, columns, seed)
+        return Source(located.name, sets, LABELS, None, None, (), tuple(sets))
     if located.hub is not None:
         return _read_hub(located, columns, wanted)
     read = {
-        split: read_table(path, located.origin(path), columns)
+        split: _read_file(path, located.origin(path), columns)
         for split, path in located.files.items()
         if split in wanted
     }
@@ -114,11 +130,18 @@ def read_source(located: Located, columns: Columns, wanted: Sequence[str]) -> So
     )
 
 
+def _read_file(path: Path, origin: str, columns: Columns) -> tuple[Table, tuple[str, ...]]:
+    read = read_vectors if path.suffix == VECTORS else read_table
+    return read(path, origin, columns)
+
+
 def _locate_one(spec: str) -> Located:
     if spec.startswith("generated:"):
-        if spec != "generated:moods":
-            raise DataError(expected("data.source", spec, "be known", "generated:moods"))
-        return Located("moods", spec)
+        name = spec.removeprefix("generated:")
+        if name not in ("moods", *NAMES):
+            known = ", ".join(f"generated:{one}" for one in ("moods", *NAMES))
+            raise DataError(expected("data.source", spec, "be known", f"one of {known}"))
+        return Located(name, spec)
     if spec.startswith("hub:"):
         name, _, revision = spec.removeprefix("hub:").partition("@")
         if not name or "@" in revision:

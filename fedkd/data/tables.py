@@ -16,7 +16,8 @@ import datasets
 from fedkd.data.rows import list_some
 from fedkd.errors import DataError, expected
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+VECTORS = ".npz"
+SUFFIXES = (".csv", ".jsonl", ".parquet", VECTORS)
 
 
 @dataclass(frozen=True)

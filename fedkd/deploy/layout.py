@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +66,7 @@ def public_sets(scenario: Scenario, seed: int) -> PublicSets:
 
 
 def agreed_scenario(folder: Path) -> Scenario:
-    """Return the scenario in an operator's folder; results always go below the server's ``work``."""
+    """Return the scenario in an operator's folder; results go below ``work``."""
     scenario = load_scenario(folder / SCENARIO_FILE)
     parse_methods(scenario.method)
     return with_out(scenario)
@@ -102,6 +104,7 @@ def lay_out_party(folder: Path) -> list[str]:
             f"{len(public.transfer)} rows, fingerprint {transfer}"
         )
         notes += [f"  note: {text}" for text in texts]
+    _write_shell(folder, settings.shell)
     return notes
 
 
@@ -128,6 +131,7 @@ def lay_out_server(folder: Path) -> list[str]:
         transfer = fingerprint(read_rows(home.public / "transfer.jsonl")["text"])[:16]
         state = "complete" if home.done else "ready"
         notes.append(f"seed {seed}: {home.root} ({state}); transfer set fingerprint {transfer}")
+    _write_shell(folder, settings.shell)
     return notes
 
 
@@ -186,9 +190,7 @@ def _card(scenario: Scenario, settings: PartySettings, seed: int, public: Public
     )
 
 
-def _write_party(
-    home: Path, card: PartyCard, public: PublicSets, own: tuple[Rows, Rows]
-) -> None:
+def _write_party(home: Path, card: PartyCard, public: PublicSets, own: tuple[Rows, Rows]) -> None:
     files = {
         "private.jsonl": {"text": own[0].text, "label": own[0].label.tolist()},
         "test.jsonl": {"text": own[1].text, "label": own[1].label.tolist()},
@@ -215,8 +217,7 @@ def _write_party(
     for name in names:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (draft / name).replace(home / name)
-    (draft / "public").rmdir()
-    draft.rmdir()
+    shutil.rmtree(draft)
 
 
 def _facts(public: PublicSets, parties: tuple[str, ...]) -> dict[str, object]:
@@ -242,6 +243,12 @@ def _write_run(
     truth = {"test": public.test.label, "party": nobody, "transfer": public.transfer.label}
     write_arrays(folder.truth, truth)
     write_json(folder.root / "federation.json", facts)
+
+
+def _write_shell(folder: Path, values: dict[str, str]) -> None:
+    """Leave the settings for the folder's script to read."""
+    lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    write_text(folder / STATE / "settings.sh", lines)
 
 
 def _check_model(model: Model) -> None:

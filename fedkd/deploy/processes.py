@@ -49,7 +49,7 @@ class Daemon:
             return None
 
     def start(self, script: Path, ready: Callable[[], bool], seconds: float) -> None:
-        """Start ``script`` and wait until ``ready``.
+        """Start ``script``, of a folder that is checked already, and wait until ``ready``.
 
         Raises :class:`DeployError` with the last lines of the log where the process ends first or
         is not ready after ``seconds``; nothing of it is left then.
@@ -63,7 +63,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=script_environment(),
+                env=script_environment() | {"FEDKD_CHECKED": "1"},
                 start_new_session=True,
             )
         created = psutil.Process(child.pid).create_time()
@@ -72,7 +72,9 @@ class Daemon:
         try:
             while not ready():
                 if child.poll() is not None:
-                    raise DeployError(f"{self.name} ended with code {child.returncode}.{self._why()}")
+                    raise DeployError(
+                        f"{self.name} ended with code {child.returncode}.{self._why()}"
+                    )
                 if time.monotonic() > end:
                     raise DeployError(f"{self.name} was not ready in {seconds:.0f} s.{self._why()}")
                 time.sleep(_POLL)
@@ -105,16 +107,24 @@ class Daemon:
 
 def end_tree(process: psutil.Process) -> None:
     """End a process, then what it has started and left; children in sessions of their own too."""
-    family = [*process.children(recursive=True), process]
-    process.terminate()
-    _, alive = psutil.wait_procs([process], timeout=STOP_SECONDS)
-    left = [one for one in family if one.is_running() and one not in alive]
-    for one in left:
+    family = {process, *_offspring(process)}
+    _quietly(process.terminate)
+    psutil.wait_procs([process], timeout=STOP_SECONDS)
+    # What was left may have started something since.
+    family |= {child for one in family for child in _offspring(one)}
+    for one in family - {process}:
         _quietly(one.terminate)
-    _, stubborn = psutil.wait_procs(left, timeout=STOP_SECONDS)
-    for one in (*alive, *stubborn):
+    _, stubborn = psutil.wait_procs(list(family), timeout=STOP_SECONDS)
+    for one in stubborn:
         _quietly(one.kill)
-    psutil.wait_procs(family, timeout=STOP_SECONDS)
+    psutil.wait_procs(stubborn, timeout=STOP_SECONDS)
+
+
+def _offspring(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def script_environment() -> dict[str, str]:

@@ -13,7 +13,8 @@ from fedkd.errors import DeployError, expected
 from fedkd.scenario import Frozen, Model
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-PartyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+PARTY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+PartyName = Annotated[str, Field(pattern=f"^{PARTY_NAME}$")]
 SERVER_FILE = "server.toml"
 PARTY_FILE = "party.toml"
 Settings = TypeVar("Settings", bound=Frozen)
@@ -25,6 +26,18 @@ class ServerSettings(Frozen):
     host: str = Field(description="name or address by which the parties reach the server")
     port: Port = 8443
     parties: tuple[PartyName, ...] = Field(min_length=1)
+
+    @property
+    def shell(self) -> dict[str, str]:
+        """What ``superlink.sh`` takes from here: a server for this machine only stays on it."""
+        loopback = "::1" if ":" in self.host else "127.0.0.1"
+        everywhere = "::" if ":" in self.host else "0.0.0.0"
+        local = self.host in ("localhost", loopback)
+        return {
+            "bind": loopback if local else everywhere,
+            "port": str(self.port),
+            "executor": join_address(loopback, self.port),
+        }
 
 
 class PartyData(Frozen):
@@ -42,8 +55,13 @@ class PartySettings(Frozen):
     name: PartyName
     server: str = Field(description="HOST:PORT")
     port: Port = Field(9094, description="port that the node uses on its own machine only")
-    data: PartyData = PartyData()  # type: ignore[call-arg]
-    teacher: Model = Model()  # type: ignore[call-arg]
+    data: PartyData = PartyData()
+    teacher: Model = Model()
+
+    @property
+    def shell(self) -> dict[str, str]:
+        """What ``supernode.sh`` takes from here."""
+        return {"server": join_address(*split_address(self.server)), "port": str(self.port)}
 
 
 def read_server(folder: Path) -> ServerSettings:
@@ -92,9 +110,7 @@ def _read(file: Path, kind: type[Settings]) -> Settings:
     except FileNotFoundError as error:
         raise DeployError(expected("settings", str(file), "exist", "fedkd deploy init")) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DeployError(
-            f"Expected {file} to be TOML: {error}. Try mending that line."
-        ) from error
+        raise DeployError(f"Expected {file} to be TOML: {error}. Try mending that line.") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -12,7 +12,6 @@ from torch import Tensor
 from fedkd.errors import expected
 from fedkd.intake import Intake
 from fedkd.methods.method import (
-    BLOCK_ROWS,
     Method,
     Targets,
     check_logits,
@@ -20,11 +19,14 @@ from fedkd.methods.method import (
     stack,
     weighted_sum,
 )
+from fedkd.methods.weights import teacher_weights
 from fedkd.scenario import Geometry
 from fedkd.transport.barycentre import barycentre
 from fedkd.transport.ground_cost import LabelSpace
-from fedkd.transport.path import Solver, choose_path
+from fedkd.transport.path import Solver, Transport, choose_path
 
+# 256 MiB of float32: more of the teachers than that stays on disk.
+MOST_HELD = 2**26
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -97,22 +99,24 @@ class Knot(Method):
                     "label_space(..., geometry=method.ground)",
                 )
             )
-        parts = [
-            (weighted_sum(weights, probs), weights.T, probs.transpose(1, 0, 2).astype(np.float32))
-            for probs, weights in self.blocks(intake)
-        ]
-        mixture, weights, teachers = stack(parts)
         if self.objective == "barycentre":
-            return self._barycentres(teachers, weights, space)
-        transport = choose_path(
-            space,
-            solver=self.solver,
-            epsilon=self.epsilon,
-            iterations=self.iterations,
-            tolerance=self.tolerance,
+            return self._barycentres(intake, space)
+        numbers = intake.rows * len(intake.parties) * intake.labels
+        if self.objective == "sum" and numbers > MOST_HELD:
+            return self._read_later(intake, space)
+        mixture, weights, *teachers = stack(
+            [
+                (
+                    weighted_sum(weights, probs),
+                    weights.T,
+                    *([probs.transpose(1, 0, 2)] if self.objective == "sum" else []),
+                )
+                for probs, weights in self.blocks(intake)
+            ]
         )
-        ends = teachers if self.objective == "sum" else mixture[:, None]
-        shares = weights if self.objective == "sum" else torch.ones(len(mixture), 1)
+        transport = self._transport(space)
+        ends = teachers[0] if teachers else mixture[:, None]
+        shares = weights if teachers else torch.ones(len(mixture), 1)
         return Targets(
             probs=mixture,
             weights=weights,
@@ -127,24 +131,62 @@ class Knot(Method):
         if targets.transport is None or not len(logits):
             return cross_entropy(logits, targets.probs[rows])
         student = torch.softmax(logits, dim=1)
-        prepared = targets.tensors["prepared"][rows].to(logits.dtype)
-        values = targets.transport.values(student, prepared)
-        loss = (values * targets.tensors["shares"][rows]).sum() / len(logits)
+        if targets.teachers is None:
+            prepared, shares = targets.tensors["prepared"][rows], targets.tensors["shares"][rows]
+        else:
+            answers, shares = targets.teachers(rows)
+            prepared = targets.transport.prepare(answers)
+        values = targets.transport.values(student, prepared.to(logits.dtype))
+        loss = (values * shares).sum() / len(logits)
         if self.cross_entropy:
             loss = loss + self.cross_entropy * cross_entropy(logits, targets.probs[rows])
         return loss
 
-    def _barycentres(self, teachers: Tensor, weights: Tensor, space: LabelSpace) -> Targets:
+    def _transport(self, space: LabelSpace) -> Transport:
+        return choose_path(
+            space,
+            solver=self.solver,
+            epsilon=self.epsilon,
+            iterations=self.iterations,
+            tolerance=self.tolerance,
+        )
+
+    def _read_later(self, intake: Intake, space: LabelSpace) -> Targets:
+        """Return targets that hold the mixture alone and read the teachers batch by batch."""
+
+        def teachers(rows: Tensor) -> tuple[Tensor, Tensor]:
+            index = rows.numpy()
+            probs = intake.take(index)
+            weights = teacher_weights(
+                self.weights,
+                probs,
+                intake.sizes,
+                intake.bias,
+                normalise=self.normalise_weights,
+                present=None if intake.present is None else intake.present[:, index],
+            )
+            answers = probs.transpose(1, 0, 2).astype(np.float32)
+            return torch.from_numpy(answers), torch.from_numpy(weights.T.astype(np.float32))
+
+        (mixture,) = stack([(weighted_sum(w, p),) for p, w in self.blocks(intake)])
+        return Targets(
+            probs=mixture,
+            weights=torch.empty(0, len(intake.parties)),
+            space=space,
+            transport=self._transport(space),
+            teachers=teachers,
+        )
+
+    def _barycentres(self, intake: Intake, space: LabelSpace) -> Targets:
         cost = torch.as_tensor(space.cost, dtype=torch.float64)
         epsilon = self.epsilon * (float(cost.max()) or 1.0)
-        found = [
-            barycentre(probs, shares, cost, epsilon)
-            for probs, shares in zip(
-                torch.split(teachers, BLOCK_ROWS), torch.split(weights, BLOCK_ROWS), strict=True
-            )
-        ]
+        found, shares = [], []
+        for probs, weights in self.blocks(intake):
+            answers = torch.from_numpy(probs.transpose(1, 0, 2).astype(np.float32))
+            counted = torch.from_numpy(weights.T.astype(np.float32))
+            found.append(barycentre(answers, counted, cost, epsilon))
+            shares.append(counted)
         restless = sum(count for _, count in found)
-        notes = (f"{restless} of {len(teachers)} barycentres had not settled",) if restless else ()
-        return Targets(
-            torch.cat([probs for probs, _ in found]).float(), weights, space, notes=notes
-        )
+        notes = (f"{restless} of {intake.rows} barycentres had not settled",) if restless else ()
+        middle = torch.cat([probs for probs, _ in found]).float()
+        return Targets(middle, torch.cat(shares), space, notes=notes)

@@ -25,9 +25,8 @@ and a scenario asks for it with ``[[method]] name = "majority"``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -39,12 +38,16 @@ from torch.nn import functional
 from fedkd.errors import expected
 from fedkd.intake import Intake
 from fedkd.methods.weights import Scheme, teacher_weights
+from fedkd.models.heads import PLAIN, Layout
 from fedkd.release import ReleaseKind
 from fedkd.scenario import Frozen, Geometry
+from fedkd.subclass.question import FurtherKind, Question
+from fedkd.subclass.split import Split
 from fedkd.transport.ground_cost import LabelSpace
 from fedkd.transport.path import Entropic, Transport
 
 BLOCK_ROWS = 4096
+NUMBERS_AT_ONCE = 2**22
 Floats = NDArray[np.float64]
 
 
@@ -54,7 +57,9 @@ class Targets:
 
     ``probs`` (rows, labels) is the one distribution per row that the teachers make together,
     ``weights`` (rows, teachers) how much each counted. ``tensors`` is whatever else the method's
-    own loss reads, ``transport`` how it measures, ``notes`` what the user should know.
+    own loss reads, ``transport`` how it measures, ``teachers`` reads the answers (batch, teachers,
+    labels) and weights (batch, teachers) of some rows where they are too many to hold, ``notes`` what the user should know, ``layout``
+    how many outputs of the student stand for a label.
     """
 
     probs: Tensor
@@ -63,6 +68,8 @@ class Targets:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     transport: Transport | None = None
     notes: tuple[str, ...] = ()
+    teachers: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    layout: Layout = PLAIN
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -87,8 +94,6 @@ class Method(Frozen):
     normalise_weights: bool = Field(True, description="make a row's weights sum to one")
     label: str | None = Field(None, description="name in results, instead of one made from keys")
 
-    asks: ClassVar[tuple[ReleaseKind, ...]] = ("probabilities",)
-
     @property
     def key(self) -> str:
         """The name under which results are kept, unique within a scenario."""
@@ -98,6 +103,25 @@ class Method(Frozen):
     def recipe(self) -> str:
         """The name and the weights, if those are not the default."""
         return self.name if self.weights == "size" else f"{self.name}/{self.weights}"
+
+    @property
+    def asks(self) -> tuple[ReleaseKind, ...]:
+        """The kinds of release it needs from every teacher, label probabilities first."""
+        return ("probabilities",)
+
+    @property
+    def splits(self) -> tuple[tuple[FurtherKind, Split], ...]:
+        """What else it will ask: kinds of release and how rows are split for them."""
+        return ()
+
+    def questions(self, intake: Intake, space: LabelSpace) -> tuple[Question, ...]:
+        """Return what else to ask, once the probabilities are in the intake."""
+        return ()
+
+    @property
+    def candidates(self) -> tuple[Method, ...]:
+        """Versions of this method among which held-out transfer rows choose; usually itself."""
+        return (self,)
 
     @property
     def ground(self) -> Geometry | None:
@@ -117,8 +141,10 @@ class Method(Frozen):
 
     def blocks(self, intake: Intake) -> Iterator[tuple[Floats, Floats]]:
         """Yield probabilities (teachers, rows, labels) and weights (teachers, rows), in order."""
-        for start in range(0, intake.rows, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, intake.rows)
+        wide = max(1, len(intake.parties) * intake.labels)
+        step = min(BLOCK_ROWS, max(1, NUMBERS_AT_ONCE // wide))
+        for start in range(0, intake.rows, step):
+            stop = min(start + step, intake.rows)
             probs = intake.probs(start, stop)
             yield (
                 probs,
@@ -151,7 +177,7 @@ def stack(parts: Sequence[tuple[NDArray[np.floating], ...]]) -> tuple[Tensor, ..
 
 def check_logits(logits: Tensor, targets: Targets) -> None:
     """Raise ValueError unless ``logits`` are float32 or float64 (batch, labels)."""
-    labels = targets.probs.shape[1]
+    labels = targets.layout.outputs(targets.probs.shape[1])
     if logits.dim() != 2 or logits.shape[1] != labels:
         raise ValueError(
             expected(

@@ -12,6 +12,7 @@ from torch import Tensor
 from fedkd.errors import ModelError, expected
 from fedkd.models.defaults import defaults
 from fedkd.models.folder import read_card
+from fedkd.models.heads import Collapsed, read_layout
 from fedkd.models.inputs import Rows
 from fedkd.scenario import Model
 
@@ -72,10 +73,29 @@ def build(
             from fedkd.models.transformer import build_transformer  # noqa: PLC0415
 
             return build_transformer(settings, labels, seed=seed, public_text=public_text)
+        case "mlp":
+            from fedkd.models.mlp import build_mlp  # noqa: PLC0415
+
+            return build_mlp(settings, labels, seed=seed, fit_text=fit_text)
 
 
 def load(folder: Path, cache: Path | None = None) -> Classifier:
-    """Read a classifier that was saved; ``fedkd.json`` tells its kind. Raises ModelError."""
+    """Read a classifier that was saved; ``fedkd.json`` tells its kind. Raises ModelError.
+
+    One that was trained on subclasses answers for the labels that they belong to.
+    """
+    fine = _load(folder, cache)
+    known = read_layout(folder)
+    return fine if known is None else Collapsed(len(known[0]), fine, known[1])
+
+
+def label_names(folder: Path) -> tuple[str, ...]:
+    """Return the label names of a saved classifier, in the order of its probabilities."""
+    known = read_layout(folder)
+    return read_card(folder).labels if known is None else known[0]
+
+
+def _load(folder: Path, cache: Path | None) -> Classifier:
     match read_card(folder).kind:
         case "bow":
             from fedkd.models.bow import load_bow  # noqa: PLC0415
@@ -89,8 +109,7 @@ def load(folder: Path, cache: Path | None = None) -> Classifier:
             from fedkd.models.transformer import load_transformer  # noqa: PLC0415
 
             return load_transformer(folder)
+        case "mlp":
+            from fedkd.models.mlp import load_mlp  # noqa: PLC0415
 
-
-def label_names(folder: Path) -> tuple[str, ...]:
-    """Return the label names of a saved classifier, in the order of its probabilities."""
-    return read_card(folder).labels
+            return load_mlp(folder)

@@ -15,13 +15,15 @@ class ResolvedModel:
 
     ``learning_rate`` is AdamW's step size, ``weight_decay`` its decoupled decay, ``epochs`` the
     most passes over the rows, ``patience`` the epochs without a lower held-out loss before
-    stopping and ``held_out`` the share of rows that loss is measured on.
+    stopping and ``held_out`` the share of rows that loss is measured on. ``steps`` above 0 replaces
+    these three: so many steps on all rows with a cosine schedule, and the last weights are kept.
     """
 
     kind: ModelKind
     name: str | None
     features: int
     hidden: int
+    widths: tuple[int, ...]
     layers: int
     width: int
     heads: int
@@ -33,9 +35,12 @@ class ResolvedModel:
     batch_size: int
     patience: int
     held_out: float
+    steps: int
 
 
-TRAINING = ("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "held_out")
+TRAINING = (
+    "epochs", "learning_rate", "weight_decay", "batch_size", "patience", "held_out", "steps",
+)  # fmt: skip
 
 FIELDS: dict[ModelKind, tuple[str, ...]] = {
     "bow": ("features", "hidden", *TRAINING),
@@ -43,12 +48,14 @@ FIELDS: dict[ModelKind, tuple[str, ...]] = {
     "transformer": (
         "name", "layers", "width", "heads", "vocabulary", "max_tokens", *TRAINING,
     ),
+    "mlp": ("widths", *TRAINING),
 }  # fmt: skip
 
 _COMMON: dict[str, Any] = {
     "name": None,
     "features": 2**18,
     "hidden": 0,
+    "widths": (64,),
     "layers": 2,
     "width": 128,
     "heads": 2,
@@ -56,6 +63,7 @@ _COMMON: dict[str, Any] = {
     "max_tokens": 128,
     "weight_decay": 0.01,
     "held_out": 0.12,
+    "steps": 0,
 }
 
 
@@ -70,9 +78,22 @@ def _training(model: Model) -> dict[str, Any]:
     if model.model == "encoder":
         head = {"hidden": 64, "learning_rate": 0.001}
         return {**head, "epochs": 60, "batch_size": 64, "patience": 5}
+    if model.model == "mlp":
+        return {"epochs": 100, "learning_rate": 0.005, "batch_size": 64, "patience": 10}
     if model.name is None:
         return {"epochs": 30, "learning_rate": 5e-4, "batch_size": 32, "patience": 5}
     return {"epochs": 10, "learning_rate": 5e-5, "batch_size": 32, "patience": 2}
+
+
+def embedding_width(model: ResolvedModel) -> int | None:
+    """Return the width of what the last layer reads, where the values tell."""
+    match model.kind:
+        case "mlp":
+            return model.widths[-1]
+        case "bow" | "encoder":
+            return model.hidden or None
+        case "transformer":
+            return model.width if model.name is None else None
 
 
 def defaults(model: Model) -> ResolvedModel:

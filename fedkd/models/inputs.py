@@ -29,6 +29,26 @@ class Inputs(Protocol):
         """Return the module's keyword arguments for ``rows`` (batch,), on the CPU."""
 
 
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of featurised texts, numbered anew from 0."""
+
+    whole: Inputs
+    rows: Rows
+
+    @property
+    def lengths(self) -> Rows | None:
+        """Tokens of each row, where there are any."""
+        return None if self.whole.lengths is None else self.whole.lengths[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: Rows) -> dict[str, Tensor]:
+        """Return the module's keyword arguments for ``rows`` (batch,) of the subset."""
+        return self.whole.batch(self.rows[rows])
+
+
 def as_rows(rows: Tensor | NDArray[np.integer] | Sequence[int]) -> Rows:
     """Return row numbers as an int64 numpy array (batch,)."""
     values = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from fedkd.errors import ModelError, expected
 from fedkd.models.classifier import Classifier
-from fedkd.models.defaults import defaults
+from fedkd.models.defaults import ResolvedModel, defaults
 from fedkd.models.determinism import forked_generator
 from fedkd.models.inputs import Inputs, Rows, reading_batches, training_batches
 from fedkd.progress import Progress
@@ -65,14 +66,13 @@ def fit(
     """
     inputs = as_inputs(classifier, texts)
     settings = defaults(model)
+    if settings.steps:
+        return _fit_steps(classifier, inputs, loss, settings, seed=seed, progress=progress)
     rows, held = split_rows(len(inputs), settings.held_out, seed)
     alone = np.array_equal(rows, held)
     generator = numpy_generator(seed, "", 0, "batches")
     module = classifier.module
-    optimizer = torch.optim.AdamW(
-        [p for p in module.parameters() if p.requires_grad],
-        lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True,
-    )  # fmt: skip
+    optimizer = _optimizer(module, settings)
     losses = [mean_loss(classifier, inputs, loss, held)]
     _check_start(losses[0])
     best, weights = 0, _copy(module)
@@ -94,6 +94,41 @@ def fit(
     module.eval()
     warning = f"{len(rows)} rows are too few to hold some out: the same rows decide when to stop"
     return History(tuple(losses), best, len(rows), len(held), (warning,) if alone else ())
+
+
+def _fit_steps(
+    classifier: Classifier,
+    inputs: Inputs,
+    loss: LossFunction,
+    settings: ResolvedModel,
+    *,
+    seed: int,
+    progress: str | None,
+) -> History:
+    """Take a given number of steps on all rows, the step size falling to 0 as a cosine."""
+    if not len(inputs):
+        split_rows(0, settings.held_out, seed)
+    rows = np.arange(len(inputs))
+    module, generator = classifier.module, numpy_generator(seed, "", 0, "batches")
+    optimizer = _optimizer(module, settings)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    before = mean_loss(classifier, inputs, loss, rows)
+    _check_start(before)
+    done = 0
+    with (
+        forked_generator(seed_for(seed, "", 0, "dropout"), _device(module)),
+        Progress(progress, settings.steps) as bar,
+    ):
+        module.train()
+        while done < settings.steps:
+            batches = training_batches(rows, inputs.lengths, settings.batch_size, generator)
+            for batch in islice(batches, settings.steps - done):
+                _step(classifier, inputs, loss, batch, optimizer)
+                schedule.step()
+                done += 1
+                bar.advance()
+    module.eval()
+    return History((before, mean_loss(classifier, inputs, loss, rows)), 1, len(rows), 0)
 
 
 def predict(
@@ -161,6 +196,13 @@ def mean_loss(classifier: Classifier, inputs: Inputs, loss: LossFunction, rows: 
                 logits = classifier.logits(inputs, batch)
             total += float(loss(logits.float(), torch.from_numpy(batch))) * len(batch)
     return total / len(rows)
+
+
+def _optimizer(module: torch.nn.Module, settings: ResolvedModel) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        [p for p in module.parameters() if p.requires_grad],
+        lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True,
+    )  # fmt: skip
 
 
 def _step(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fedkd.data.federation import split_federation
-from fedkd.methods import parse_methods
-from fedkd.release import Release
+from fedkd.data.federation import Federation, split_federation
+from fedkd.methods import Method, parse_methods
+from fedkd.models.defaults import defaults, embedding_width
+from fedkd.release import WIDEST_EMBEDDING, Release
 from fedkd.run.devices import Placement, place
 from fedkd.run.prepare import check_models, summarise
 from fedkd.run.space import spaces_for
@@ -19,7 +21,10 @@ from fedkd.scenario import Scenario
 
 @dataclass(frozen=True)
 class Plan:
-    """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire."""
+    """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire.
+
+    ``further_bytes`` are those of subclasses, scores and embeddings, of the party with the widest.
+    """
 
     scenario: Scenario
     placement: Placement
@@ -28,6 +33,7 @@ class Plan:
     answer_bytes: int
     evaluation_bytes: int
     bias_bytes: int
+    further_bytes: int
     methods: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
 
@@ -55,6 +61,7 @@ def make_plan(scenario: Scenario) -> Plan:
         answer_bytes=_answer_bytes(scenario, len(federation.transfer), labels),
         evaluation_bytes=_answer_bytes(scenario, test_rows, labels),
         bias_bytes=_bias_bytes(labels) if biased else 0,
+        further_bytes=_further_bytes(scenario, methods, federation),
         methods=tuple((method.key, _gets(method)) for method in methods),
         warnings=tuple(federation.warnings) + tuple(dict.fromkeys(space_warnings)),
     )
@@ -65,6 +72,24 @@ def _answer_bytes(scenario: Scenario, rows: int, labels: int) -> int:
     sizes = [min(step, rows - start) for start in range(0, rows, step)]
     dtype = np.dtype(scenario.release.encoding)
     return sum(_release_bytes("probs", np.zeros((size, labels), dtype)) for size in sizes)
+
+
+def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Federation) -> int:
+    rows, labels = len(federation.transfer), len(federation.labels)
+    names = [party.name for party in federation.parties]
+    models = (scenario.teacher.for_party(index, name) for index, name in enumerate(names))
+    width = max(embedding_width(defaults(model)) or WIDEST_EMBEDDING for model in models)
+    dtype = np.float32 if scenario.release.encoding == "float32" else np.float16
+    total = 0
+    asked = {(kind, split, m.weights) for m in methods for kind, split in m.splits}
+    for kind, split, _ in asked:
+        for start in range(0, rows, scenario.run.block_rows):
+            size = min(scenario.run.block_rows, rows - start)
+            if kind == "embeddings":
+                total += _release_bytes("embeddings", np.zeros((size, width + labels), dtype))
+            else:
+                total += _release_bytes(kind, np.zeros((size, labels, split.subclasses), dtype))
+    return total
 
 
 def _bias_bytes(labels: int) -> int:

@@ -27,11 +27,16 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
         f"transfer   {facts['transfer_rows']} rows, public, unlabelled; test {plan.test_rows} rows"
     )
     console.print(_parties(plan))
-    total = plan.answer_bytes + plan.evaluation_bytes + plan.bias_bytes
+    total = plan.answer_bytes + plan.evaluation_bytes + plan.bias_bytes + plan.further_bytes
     console.print(
         f"Each party sends {_bytes(plan.answer_bytes)} for the transfer set, "
         f"{_bytes(plan.evaluation_bytes)} for the public test set"
         + (f", {_bytes(plan.bias_bytes)} as bias vector" if plan.bias_bytes else "")
+        + (
+            f", at most {_bytes(plan.further_bytes)} of subclasses, scores or embeddings"
+            if plan.further_bytes
+            else ""
+        )
         + f": {_bytes(total)} in all ({scenario.release.encoding}), and figures of a few bytes."
     )
     console.print("Nothing else leaves: no text, no weights, no value of a private row. No formal")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
+from numpy.typing import NDArray
 
 from fedkd.data.federation import Federation, split_federation
 from fedkd.files import write_arrays, write_json, write_rows, write_text
@@ -74,6 +75,7 @@ def lay_out(scenario: Scenario, seed: int, federation: Federation, folder: RunFo
             "test": np.concatenate([party.test.label for party in federation.parties]),
             "party": owner,
             "transfer": federation.transfer.label,
+            **_fine_labels(federation),
         },
     )
     for index, party in enumerate(federation.parties):
@@ -115,6 +117,14 @@ def environment() -> dict[str, object]:
         "machine": platform.machine(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
     }
+
+
+def _fine_labels(federation: Federation) -> dict[str, NDArray[np.int64]]:
+    """Return the transfer rows' domains as numbers, if every row has one."""
+    domains = federation.transfer.domain
+    if not domains or "" in domains:
+        return {}
+    return {"fine": np.unique(domains, return_inverse=True)[1].astype(np.int64)}
 
 
 def _card(scenario: Scenario, seed: int, federation: Federation, index: int) -> PartyCard:

@@ -14,12 +14,14 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from fedkd.errors import EngineError, ScenarioError, expected
 from fedkd.run.ray_party import ROOT
@@ -53,11 +55,14 @@ class Cluster:
     processes: list[psutil.Process] = field(default_factory=list)
 
     def stop_parties(self) -> None:
-        """End the actors at once, whatever they are doing."""
-        # Flower keeps its handles to itself, and disconnecting would wait for busy actors.
-        for thing in gc.get_objects():
-            if isinstance(thing, ray.actor.ActorHandle) and _PARTY_ACTOR in repr(thing):
-                ray.kill(thing)
+        """End the actors at once, whatever they are doing; disconnecting would wait for them."""
+        if not self.own:
+            _kill_actors()
+            return
+        for process in self._family():
+            with suppress(psutil.Error):
+                if _PARTY_ACTOR in "".join(process.cmdline()[:1]):
+                    process.kill()
 
     def remember(self) -> None:
         """Note our processes now: later, orphaned, they could not be told from others."""
@@ -68,20 +73,16 @@ class Cluster:
         ray.shutdown()
         _, left = psutil.wait_procs(self.processes, timeout=LEAVE_SECONDS)
         for process in left:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
         psutil.wait_procs(left, timeout=LEAVE_SECONDS)
 
     def _family(self) -> list[psutil.Process]:
         mine = []
         for child in psutil.Process().children():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 if any(str(self.folder) in word for word in child.cmdline()):
                     mine += [child, *child.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
         return mine if self.own else []
 
 
@@ -167,6 +168,15 @@ def uninterrupted() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGINT, previous)
+
+
+def _kill_actors() -> None:
+    # Flower keeps its handles to itself.
+    handles = [thing for thing in gc.get_objects() if type(thing) is ActorHandle]
+    for handle in handles:
+        if _PARTY_ACTOR in repr(handle) and ray.is_initialized():
+            with suppress(RayError, ValueError):
+                ray.kill(handle)
 
 
 def _start(folder: Path, slots: int, resources: Resources) -> None:

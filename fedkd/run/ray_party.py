@@ -58,11 +58,12 @@ class PartyApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Run the app for one message and release the GPU memory that it leaves unused."""
-        own = open_app(self.origin)
+        agree(self.origin)
+        app = self.app or open_app(self.origin.app)
         node = int(str(context.node_config[_PARTITION]))
         config = {**context.node_config, _PARTITION: self.assignment.order[node]}
         try:
-            return (self.app or own)(
+            return app(
                 message,
                 Context(
                     run_id=context.run_id,
@@ -77,14 +78,19 @@ class PartyApp(ClientApp):
 
 
 @cache
-def open_app(origin: Origin) -> ClientApp:
-    """Return the app, once for each process; raises where this process found other code."""
-    module, _, attribute = origin.app.partition(":")
-    app: ClientApp = getattr(importlib.import_module(module), attribute)
+def agree(origin: Origin) -> None:
+    """Take over the run's working directory; raises where this process found other code."""
     if code_place() != origin.place and code_digest() != origin.digest:
         raise RuntimeError(f"{CODE_DIFFERS} {code_place()}")
     if Path(origin.directory).is_dir():
         os.chdir(origin.directory)
+
+
+@cache
+def open_app(name: str) -> ClientApp:
+    """Return the app that is called module:attribute."""
+    module, _, attribute = name.partition(":")
+    app: ClientApp = getattr(importlib.import_module(module), attribute)
     return app
 
 

@@ -30,6 +30,8 @@ PACKAGES = ("fedkd", "clients", "server")
 COMPLETED = "finished:completed"
 _POLL_SECONDS = 3.0
 _LOG_SECONDS = 10.0
+# A SuperLink starts a run at once; where its executor has died it never does, and does not say so.
+_PENDING_SECONDS = 180.0
 _REASON = re.compile(r"^(?:\S*\.)?([A-Z]\w*(?:Error|Exception)): (.*)$")
 
 
@@ -63,7 +65,7 @@ def run_remote(
             config.write_text(tomli_w.dumps({"seed": seed, "run-folder": folder}), "utf-8")
             run = flwr.submit(app, config)
             note(f"seed {seed}: run {run} on {server}")
-            _follow(flwr, run, note)
+            _follow(flwr, run, folder, note)
             done.append(Submitted(seed, run, PurePosixPath("work", folder)))
     return tuple(done)
 
@@ -122,13 +124,18 @@ def assemble_app(folder: Path) -> Path:
     return folder
 
 
-def _follow(control: Control, run: int, note: Callable[[str], None]) -> None:
+def _follow(control: Control, run: int, folder: str, note: Callable[[str], None]) -> None:
     lines: list[str] = []
     log = control.log(run)
     reader = threading.Thread(target=_read, args=(log, lines, note), daemon=True)
     reader.start()
+    last_start = time.monotonic() + _PENDING_SECONDS
     try:
         while not (status := control.status(run)).startswith("finished"):
+            if status == "pending" and time.monotonic() > last_start:
+                raise DeployError(
+                    expected("run", run, "start", "fedkd deploy down and up at the server")
+                )
             time.sleep(_POLL_SECONDS)
         reader.join(_LOG_SECONDS)
     except BaseException:
@@ -140,22 +147,30 @@ def _follow(control: Control, run: int, note: Callable[[str], None]) -> None:
         log.wait()
     if status != COMPLETED:
         raise DeployError(
-            f"Expected run {run} to complete; it ended as {status}. {_reason(lines)} "
-            "What was accepted is kept: the same command goes on from there."
+            f"Expected run {run} to complete; it ended as {status}. {_reason(lines, folder)}"
         )
 
 
 def _read(log: subprocess.Popen[str], lines: list[str], note: Callable[[str], None]) -> None:
-    if log.stdout is not None:
-        for line in log.stdout:
-            lines.append(line.rstrip())
-            if lines[-1]:
-                note(f"  {lines[-1]}")
+    """Pass the log on, tracebacks left out: the line that ends one says enough."""
+    inside = False
+    for line in log.stdout or ():
+        lines.append(line.rstrip())
+        starts = line.startswith("Traceback (most recent call last)")
+        inside = starts or (inside and line[:1].isspace())
+        if lines[-1] and not inside:
+            note(f"  {lines[-1]}")
 
 
-def _reason(lines: list[str]) -> str:
-    """Return the exception that ended the ServerApp, as its log tells it."""
+def _reason(lines: list[str], folder: str) -> str:
+    """Return why the ServerApp ended, as its log tells it, and what to do."""
     found = [match for match in map(_REASON.match, lines) if match]
     if not found:
-        return "Its log tells no reason."
-    return f"{found[-1][1]}: {found[-1][2]}"
+        return "Its log tells no reason. Try the log of superlink.sh on the server."
+    reason = f"{found[-1][1]}: {found[-1][2]}"
+    if f"{folder}/scenario.toml" in reason:
+        return (
+            f"The server has not laid out {folder}. Try the very scenario file (and version of "
+            "fedkd) that lies in the server's folder, or `fedkd deploy check` there with yours."
+        )
+    return f"{reason} What was accepted is kept; the same command goes on from there."

@@ -11,8 +11,9 @@ from torch import Tensor
 from fedkd.errors import ScenarioError, expected
 from fedkd.transport.exact import l1_matrix
 from fedkd.transport.geomloss_compat import geomloss_cost, geomloss_schedule, geomloss_solve
+from fedkd.transport.gibbs import Gibbs, gibbs_kernel
 from fedkd.transport.ground_cost import LabelSpace
-from fedkd.transport.sinkhorn import Gibbs, dual_value, envelope, gibbs_kernel, potentials
+from fedkd.transport.sinkhorn import dual_value, envelope, potentials
 
 Solver = Literal["auto", "sinkhorn", "geomloss_compat"]
 
@@ -72,7 +73,7 @@ class Entropic:
 
     def _solve(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         found = potentials(a, b, self.gibbs, self.iterations, self.tolerance)
-        self.tally.solved += len(a)
+        self.tally.solved += len(b)
         self.tally.unconverged += int((~(found.error <= self.tolerance)).sum())
         return found.f, dual_value(a, b, found.f, found.g)
 
@@ -93,6 +94,7 @@ class GeomlossCompat:
         return envelope(student, prepared, self._solve)
 
     def _solve(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        a = a.repeat_interleave(len(b) // max(1, len(a)), dim=0)
         return geomloss_solve(a, b, self.cost.to(a.dtype), self.schedule)
 
 

@@ -18,33 +18,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fedkd.errors import expected
+from fedkd.transport.gibbs import Gibbs
+from fedkd.transport.kernel_domain import scale_in_torch
 from fedkd.transport.log_domain import ELEMENTS_AT_ONCE, solve_log_domain
+from fedkd.transport.two_labels import solve_two_labels
 
-CHECK_EVERY = 5
-ROWS_AT_ONCE = 4096
+try:
+    from fedkd.transport.compiled import scale_compiled
+except ImportError:  # numba has no wheel for this machine
+    scale_compiled = None  # type: ignore[assignment]
+
 MASS_TOLERANCE = 1e-4
 
-# Scalings u, v reach exp(±max C/ε) and meet in products, so each dtype holds half its range.
-RANGE_FLOAT32 = 40.0
-RANGE_FLOAT64 = 300.0
-FINEST_FLOAT32 = 1e-5
-
 Solve = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Gibbs:
-    """A cost (labels, labels) float64, its ε, and exp(−C/ε) in the dtypes that can hold it."""
-
-    cost: Tensor
-    epsilon: float
-    single: Tensor | None
-    double: Tensor | None
-
-    def kernel(self, dtype: torch.dtype, tolerance: float) -> Tensor | None:
-        """Return the cheapest kernel that is accurate enough; None asks for the log domain."""
-        coarse = dtype == torch.float32 and tolerance >= FINEST_FLOAT32
-        return self.single if coarse and self.single is not None else self.double
 
 
 @dataclass(frozen=True)
@@ -77,28 +63,6 @@ class Solution:
     def unconverged(self) -> int:
         """How many instances stopped before the tolerance was met."""
         return int((~self.converged).sum())
-
-
-def gibbs_kernel(cost: Tensor, epsilon: float) -> Gibbs:
-    """Prepare a (labels, labels) cost for many solves; ``epsilon`` is in the cost's own unit.
-
-    Raises ValueError for a cost that is not square and finite and non-negative, or epsilon <= 0.
-    """
-    if cost.dim() != 2 or cost.shape[0] != cost.shape[1] or not cost.numel():
-        raise ValueError(
-            expected("cost.shape", tuple(cost.shape), "be (labels, labels)", "a square matrix")
-        )
-    if not bool(torch.isfinite(cost).all()) or float(cost.min()) < 0:
-        raise ValueError(
-            "Expected cost to be finite and non-negative. Try a cost from label_space()."
-        )
-    if not 0 < epsilon < float("inf"):
-        raise ValueError(expected("epsilon", epsilon, "be > 0", "0.05 times the largest cost"))
-    exact = cost.detach().double()
-    steepness = float(exact.max()) / epsilon
-    double = torch.exp(-exact / epsilon) if steepness <= RANGE_FLOAT64 else None
-    single = double.float() if double is not None and steepness <= RANGE_FLOAT32 else None
-    return Gibbs(exact, float(epsilon), single, double)
 
 
 def solve(
@@ -144,49 +108,100 @@ def sinkhorn(
     return envelope(a, b[:, None], both)[:, 0]
 
 
-def potentials(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float) -> Potentials:
+def divergence(
+    a: Tensor, b: Tensor, gibbs: Gibbs, *, iterations: int = 200, tolerance: float = 1e-3
+) -> Tensor:
+    """Return OT_ε(a, b) − ½ OT_ε(a, a) − ½ OT_ε(b, b) of every row, differentiable in ``a``.
+
+    The Sinkhorn divergence (Feydy et al. 2019), for a symmetric cost: zero where a = b, whatever ε.
+    Its gradient is the potential of (a, b) less that of (a, a).
+    """
+
+    def biased(x: Tensor, y: Tensor) -> Tensor:
+        return sinkhorn(x, y, gibbs, iterations=iterations, tolerance=tolerance)
+
+    fixed = a.detach()
+    own = biased(a, fixed)
+    # ∂OT(a, a)/∂a is twice the potential; the value must count half, the gradient once.
+    return biased(a, b) - own + (own.detach() - biased(b, b)) / 2
+
+
+def potentials(
+    a: Tensor,
+    b: Tensor,
+    gibbs: Gibbs,
+    iterations: int,
+    tolerance: float,
+    *,
+    start: Tensor | None = None,
+) -> Potentials:
     """Return the dual potentials for rows known to be distributions; see :func:`solve`.
 
-    The kernel domain serves first; rows that leave its range are solved again in the log domain.
+    Row k of ``a`` (rows, labels) serves rows k·n … k·n + n − 1 of ``b`` (rows · n, labels);
+    ``start`` (rows · n, labels) is a guess of f/ε. One or two labels have a closed form. Otherwise
+    the kernel domain serves first; rows that leave its range are solved again in the log domain.
     """
+    repeat = len(b) // max(1, len(a))
+    if len(gibbs.cost) <= 2 or not len(b):
+        return _closed_form(_repeated(a, repeat), b, gibbs)
     kernel = gibbs.kernel(a.dtype, tolerance)
-    if kernel is None or not len(a):
-        return _centred(
-            solve_log_domain(
-                a, b, gibbs.cost, gibbs.epsilon, iterations=iterations, tolerance=tolerance
-            ),
-            a.dtype,
+    if kernel is None:
+        return _in_logs(_repeated(a, repeat), b, gibbs, iterations, tolerance)
+    x, y = a.detach().to(kernel.dtype), b.to(kernel.dtype)
+    begin = None if start is None else torch.exp(start.to(kernel.dtype))
+    if scale_compiled is not None and not x.is_cuda:
+        s, q, count, error = scale_compiled(
+            x, y, gibbs, kernel, begin, iterations=iterations, tolerance=tolerance
         )
-    x, y = a.to(kernel.dtype), b.to(kernel.dtype)
-    parts = [
-        _scale(s, t, kernel, gibbs.epsilon, iterations=iterations, tolerance=tolerance)
-        for s, t in zip(torch.split(x, ROWS_AT_ONCE), torch.split(y, ROWS_AT_ONCE), strict=True)
-    ]
-    found = parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
-    f, g, count, error = found
-    lost = ~torch.isfinite(f.sum(dim=1) + g.sum(dim=1))
+    else:
+        s, q, count, error = scale_in_torch(
+            _repeated(x, repeat), y, kernel, begin, iterations=iterations, tolerance=tolerance
+        )
+    f, g = s.log_().mul_(-gibbs.epsilon), q.log_().mul_(-gibbs.epsilon)
+    found = _centred((f, g, count, error), a.dtype)
+    lost = ~torch.isfinite(found.f.sum(dim=1) + found.g.sum(dim=1))
     if bool(lost.any()):
-        again = solve_log_domain(
-            a[lost], b[lost], gibbs.cost, gibbs.epsilon, iterations=iterations, tolerance=tolerance
-        )
-        for old, new in zip((f, g, count, error), again, strict=True):
-            old[lost] = new.to(old.dtype)
-    return _centred((f, g, count, error), a.dtype)
+        again = _in_logs(_repeated(a, repeat)[lost], b[lost], gibbs, iterations, tolerance)
+        for name, part in vars(found).items():
+            part[lost] = getattr(again, name)
+    return found
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    return rows if times == 1 else rows.repeat_interleave(times, dim=0)
+
+
+def _closed_form(a: Tensor, b: Tensor, gibbs: Gibbs) -> Potentials:
+    f, g = torch.zeros(2, *b.shape, dtype=torch.float64, device=b.device)
+    if len(gibbs.cost) == 2 and len(b):
+        f, g = solve_two_labels(a, b, gibbs.cost, gibbs.epsilon)
+    elif len(b):
+        g = g + gibbs.cost
+    nothing = a.new_zeros(len(b))
+    return Potentials(f.to(a.dtype), g.to(a.dtype), nothing.long(), nothing)
+
+
+def _in_logs(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float) -> Potentials:
+    found = solve_log_domain(
+        a, b, gibbs.cost, gibbs.epsilon, iterations=iterations, tolerance=tolerance
+    )
+    return _centred(found, a.dtype)
 
 
 def envelope(a: Tensor, b: Tensor, solve: Solve) -> Tensor:
     """Return the transport values (batch, teachers) from ``a`` (batch, labels) to each ``b``.
 
-    ``b`` is (batch, teachers, labels). ``solve`` takes (pairs, labels) twice and returns (f, value)
-    of every pair; the backward pass keeps f alone.
+    ``b`` is (batch, teachers, labels). ``solve`` takes ``a`` and (batch · teachers, labels) and
+    returns (f, value) of every pair; the backward pass keeps f alone.
     """
     values: Tensor = _Envelope.apply(a, b, solve)  # type: ignore[no-untyped-call]
     return values
 
 
 def dual_value(a: Tensor, b: Tensor, f: Tensor, g: Tensor) -> Tensor:
-    """Return <a, f> + <b, g> of every row, (batch,)."""
-    return (a * f).sum(dim=1) + (b * g).sum(dim=1)
+    """Return <a, f> + <b, g> of every row of ``b``; ``a`` may have one row for several."""
+    shared = a[:, None] * f.view(len(a), -1, f.shape[1]) if len(a) else f[:, None]
+    return shared.sum(dim=2).view(-1) + (b * g).sum(dim=1)
 
 
 class _Envelope(torch.autograd.Function):
@@ -194,9 +209,7 @@ class _Envelope(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, solve: Solve) -> Tensor:
-        pairs = b.shape[0] * b.shape[1]
-        repeated = a[:, None].expand(b.shape).reshape(pairs, b.shape[2])
-        f, value = solve(repeated, b.reshape(pairs, b.shape[2]))
+        f, value = solve(a, b.reshape(-1, b.shape[2]))
         ctx.save_for_backward(f.view(b.shape))
         return value.view(b.shape[:2])
 
@@ -205,37 +218,6 @@ class _Envelope(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (f,) = ctx.saved_tensors
         return torch.einsum("bt,btk->bk", grad, f), None, None
-
-
-def _scale(
-    a: Tensor, b: Tensor, kernel: Tensor, epsilon: float, *, iterations: int, tolerance: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Alternate u = a/(Gv), v = b/(Gᵀu); rows leave the batch as they converge."""
-    back = kernel.T
-    last = torch.empty_like(a)
-    error = a.new_empty(len(a))
-    count = torch.empty(len(a), dtype=torch.int64)
-    rows = torch.arange(len(a))
-    x, y = a, b
-    row_sums = b @ back
-    for step in range(1, iterations + 1):
-        u = x / row_sums
-        torch.mm(y / (u @ kernel), back, out=row_sums)
-        if step % CHECK_EVERY and step != iterations:
-            continue
-        off = u.mul_(row_sums).sub_(x).abs_().sum(dim=1)
-        # Written so that a row which is no longer a number leaves too.
-        moving = off > tolerance if step != iterations else torch.zeros_like(off, dtype=torch.bool)
-        stay, leave = moving.nonzero().squeeze(1), (~moving).nonzero().squeeze(1)
-        if not len(leave):
-            continue
-        done = rows[leave]
-        last[done], error[done], count[done] = row_sums[leave], off[leave], step
-        if not len(stay):
-            break
-        rows, x, y, row_sums = rows[stay], x[stay], y[stay], row_sums[stay]
-    g = torch.log((a / last) @ kernel).mul_(-epsilon)
-    return torch.log(last).mul_(-epsilon), g, count, error
 
 
 def _centred(found: tuple[Tensor, ...], dtype: torch.dtype) -> Potentials:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedkd.transport.gibbs import gibbs_kernel
 from fedkd.transport.linear_program import lp
-from fedkd.transport.sinkhorn import Solution, gibbs_kernel, sinkhorn, solve
+from fedkd.transport.sinkhorn import Solution, sinkhorn, solve
 
 Problem = tuple[Tensor, Tensor, Tensor]
 lawful = settings(max_examples=25, deadline=None, derandomize=True)

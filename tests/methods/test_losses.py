@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedkd.intake import Intake
+from fedkd.methods import knot
 from fedkd.methods import method as blocks
 from fedkd.methods.baselines import CrossEntropy, LogitAverage, SharpenedAverage, SymmetricKl
 from fedkd.methods.knot import Knot
@@ -217,3 +218,19 @@ def test_a_label_space_of_another_geometry_is_refused(make_intake: MakeIntake) -
     assert method.ground == "hybrid"
     with pytest.raises(ValueError, match=r"space\.geometry"):
         method.targets(make_intake(answers()), line("ordinal"))
+
+
+@pytest.mark.parametrize("weights", ["size", "confidence"])
+@pytest.mark.parametrize("solver", ["auto", "sinkhorn"])
+def test_teachers_too_many_to_hold_are_read_batch_by_batch(
+    weights: Any, solver: Any, make_intake: MakeIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake, method = make_intake(answers(), SIZES), Knot(weights=weights, solver=solver)
+    held = method.targets(intake, line())
+    monkeypatch.setattr(knot, "MOST_HELD", 0)
+    read = method.targets(intake, line())
+    assert not read.tensors
+    for rows in ([0, 1, 2], [6, 3, 3]):
+        z = student()[rows].float()
+        first, second = (method.loss(z, t, torch.tensor(rows)) for t in (held, read))
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-6)

@@ -24,7 +24,7 @@ from fedkd.run.devices import Machine, place, this_machine
 from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.ray import RayGrid, heaviest_first
-from fedkd.run.ray_party import CODE_DIFFERS, Origin, open_app
+from fedkd.run.ray_party import CODE_DIFFERS, Origin, agree
 from fedkd.scenario import Scenario, dump_scenario
 from tests.system.small import small
 
@@ -234,7 +234,7 @@ def test_heaviest_party_comes_first(tmp_path):
 
 def test_actor_with_other_code_refuses():
     with pytest.raises(RuntimeError, match=CODE_DIFFERS):
-        open_app(Origin("clients.app:app", "elsewhere:/x", "0" * 64, "."))
+        agree(Origin("clients.app:app", "elsewhere:/x", "0" * 64, "."))
 
 
 class Failing:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedkd.transport.gibbs import gibbs_kernel
 from fedkd.transport.path import Entropic
-from fedkd.transport.sinkhorn import gibbs_kernel, sinkhorn, solve
+from fedkd.transport.sinkhorn import sinkhorn, solve
 
 COST = torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 1.5], [3.0, 1.5, 0.0]]) / 3
 EPSILONS = [0.5, 0.05, 0.015, 0.002]  # float32 kernel, float32, float64, log domain
@@ -86,8 +87,8 @@ def test_the_tolerance_is_the_error_of_the_plan_that_is_returned() -> None:
     plan = a[:, :, None] * b[:, None, :]
     plan *= ((found.f[:, :, None] + found.g[:, None, :] - gibbs.cost) / 0.05).exp()
     assert bool(found.converged.all())
-    assert float((plan.sum(dim=2) - a).abs().sum(dim=1).max()) <= 1e-6
-    assert float((plan.sum(dim=1) - b).abs().sum(dim=1).max()) <= 1e-12
+    assert float((plan.sum(dim=2) - a).abs().sum(dim=1).max()) <= 1e-12
+    assert float((plan.sum(dim=1) - b).abs().sum(dim=1).max()) <= 1e-6
 
 
 def test_the_kernel_and_the_log_domain_agree() -> None:

@@ -1,0 +1,1 @@
+"""Pseudo-subclasses: the structure of a teacher's embeddings, made into finer targets."""
