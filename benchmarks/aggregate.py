@@ -1,6 +1,6 @@
 """Speed of the streaming aggregation of many teachers' files, beside reading the same bytes.
 
-    python -m benchmarks.aggregate --quick --json benchmarks/results/aggregate.json
+    python benchmarks/aggregate.py --quick --json benchmarks/results/aggregate.json
 
 Files are made in a temporary folder and read once before, so the page cache is warm. Figures are
 CPU time of one thread; ``resident`` is the largest memory of a process that aggregates and does
@@ -10,16 +10,17 @@ nothing else.
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import resource  # noqa: E402
 import subprocess  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402

@@ -1,6 +1,6 @@
 """Time of a KNOT epoch with ten teachers against a cross-entropy epoch of the same student.
 
-    FEDKD_DATA=… python -m benchmarks.epoch --quick --json benchmarks/results/epoch.json
+    FEDKD_DATA=… python benchmarks/epoch.py --quick --json benchmarks/results/epoch.json
 
 The student is the bag of words on real texts; the teachers are peaky softmaxes around the true
 label. CPU time of one thread, both in one process and in turn.
@@ -9,14 +9,16 @@ label. CPU time of one thread, both in one process and in turn.
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import csv  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import Any, cast  # noqa: E402
 
 import numpy as np  # noqa: E402

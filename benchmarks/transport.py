@@ -1,6 +1,6 @@
 """Time of one transport loss, forward and gradient in the logits, beside other solvers.
 
-    python -m benchmarks.transport --quick --json benchmarks/results/transport.json
+    python benchmarks/transport.py --quick --json benchmarks/results/transport.json
 
 All solvers get the same problem in the same process in turn; the figure is the median CPU time on
 one thread. A peer that would need too much memory or time gets the first rows of the batch, and
@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 import os
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -312,13 +313,19 @@ class Party:
     def _public(self, name: str) -> list[str]:
         if name not in PUBLIC_SETS:
             raise ReleaseError(expected("set", name, f"be one of {PUBLIC_SETS}", "'transfer'"))
-        path = self.folder / self.card.public / f"{name}.jsonl"
+        path = (self.folder / self.card.public / f"{name}.jsonl").resolve()
         if not path.is_file():
             raise ReleaseError(
                 expected("set", name, "be at this party", "data.transfer.delivery = 'server'")
             )
-        texts: list[str] = read_rows(path)["text"]
-        return texts
+        return _public_texts(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _public_texts(path: Path, modified: int) -> list[str]:
+    """Read public texts once a process, as long as the file stays what it was."""
+    texts: list[str] = read_rows(path)["text"]
+    return texts
 
 
 def open_party(folder: Path) -> Party:

@@ -22,7 +22,7 @@ except ImportError:  # numba has no wheel for this machine
     mixing = None  # type: ignore[assignment]
 
 NUMBERS_AT_ONCE = 2**22
-ROWS_AT_ONCE = 2048
+NUMBERS_IN_CACHE = 320_000
 Floats = NDArray[np.float64]
 Single = NDArray[np.float32]
 Robust = Literal["median", "trimmed-mean"]
@@ -114,11 +114,12 @@ def _compiles(stored: StoredRows) -> bool:
 
 def _mixture(stored: list[StoredRows], shares: Floats, rows: int, labels: int) -> Single:
     result = np.empty((rows, labels), np.float32)
-    total = np.empty((min(ROWS_AT_ONCE, rows), mixing.padded(labels)), np.float32)
+    step = max(1, min(rows, NUMBERS_IN_CACHE // labels))
+    total = np.empty((step, mixing.padded(labels)), np.float32)
     weights = np.empty(len(total), np.float32)
     space = np.zeros(4 * (len(total) * labels + mixing.WIDTH), np.uint8)
-    for start in range(0, rows, ROWS_AT_ONCE):
-        count = min(ROWS_AT_ONCE, rows - start)
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
         total[:count] = 0
         for part, share in zip(stored, shares, strict=True):
             size = part.dtype.itemsize

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +79,15 @@ class StoredRows:
         Read, not mapped: a page that is mapped stays in memory and costs more than it holds.
         Raises EOFError where the file is too short.
         """
-        width = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.offset + start * width)
-            if file.readinto(space.data) != len(space):
-                raise EOFError(f"{self.path.name} of {self.path.parent.name} is too short")
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            got = os.preadv(file, [space.data], self.offset + start * self.row_bytes)
+        finally:
+            os.close(file)
+        if got != len(space):
+            raise EOFError(f"{self.path.name} of {self.path.parent.name} is too short")
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """How many bytes a row takes."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize

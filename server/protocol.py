@@ -93,7 +93,11 @@ def describe(rounds: Rounds, terms: Terms, label_id: str) -> dict[str, dict[str,
         rounds.nodes[name] = nodes[request.party]
         rounds.folder.log("wire", {"alias": request.party, "party": name})
 
-    rounds.ask([Request(node, "query.describe", f"describe/{node}") for node in nodes], accept)
+    # Numbered, not named by Flower's random node, so that a request is the same on every engine.
+    requests = [
+        Request(node, "query.describe", f"describe/{number}") for number, node in enumerate(nodes)
+    ]
+    rounds.ask(requests, accept)
     require_quorum("describe", len(found), terms.quorum)
     return found
 

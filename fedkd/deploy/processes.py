@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from fedkd.errors import DeployError
-from fedkd.files import write_json
+from fedkd.files import read_json, write_json
 
 STOP_SECONDS = 15.0
 _POLL = 0.2
@@ -41,7 +40,7 @@ class Daemon:
     def process(self) -> psutil.Process | None:
         """Return the running process, or None."""
         try:
-            known = json.loads(self.pid_file.read_text(encoding="utf-8"))
+            known = read_json(self.pid_file)
             process = psutil.Process(known["pid"])
             same = process.create_time() == known["created"]
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
@@ -88,8 +87,26 @@ class Daemon:
         process = self.process()
         if process is not None:
             end_tree(process)
+        for one in self._left_behind():
+            end_tree(one)
         self.pid_file.unlink(missing_ok=True)
         return process is not None
+
+    def _left_behind(self) -> list[psutil.Process]:
+        """Return what a process that ended by itself has left: of its group and of this folder."""
+        try:
+            group = int(read_json(self.pid_file)["pid"])
+        except (OSError, ValueError, KeyError):
+            return []
+        found = []
+        for process in psutil.process_iter():
+            try:
+                ours = any(str(self.folder.resolve()) in word for word in process.cmdline())
+                if ours and os.getpgid(process.pid) == group:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
 
     def tail(self, lines: int = _TAIL) -> list[str]:
         """Return the last lines of the log."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedkd.errors import ScenarioError, expected
 from fedkd.intake import Intake
 from fedkd.methods.kd import Consensual, consensus_targets
-from fedkd.methods.method import Floats, Targets, check_logits
+from fedkd.methods.method import Floats, Targets, check_logits, cross_entropy
 from fedkd.models.heads import Layout
 from fedkd.release import ReleaseKind
 from fedkd.seeds import numpy_generator
@@ -138,48 +138,49 @@ class Lelp(Consensual):
         return tuple(Question(kind, split, membership) for kind, split in self.splits)
 
     def targets(self, intake: Intake, space: LabelSpace) -> Targets:
-        """Return p̄, its softened form, and r (rows, heads, labels, S) with the heads' shares."""
+        """Return p̄, p̄^τ as ``soft``, and ``fine`` (rows, heads, labels, S), which is p̄^τ ⊗ r.
+
+        A head's part of a row is divided by the heads present there; their sum over heads and
+        subclasses is p̄^τ.
+        """
         consensus = self.consensus(intake, space)
         conditional, notes = self._conditionals(intake, space, consensus)
         flat = conditional.reshape(*conditional.shape[:2], -1)
         there: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(flat), axis=2)
         shares = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
-        fine = np.where(there[:, :, None, None], conditional, 0.0)
         base = consensus_targets(consensus, self.temperature, intake, space)
+        soft = base.tensors["soft"].double().numpy()
+        fine = np.where(there[:, :, None, None], conditional, 0.0)
+        fine *= soft[:, None, :, None] * shares[:, :, None, None]
         absent = int((~there).any(axis=1).sum())
         if absent:
             notes = (*notes, f"{absent} rows lack the subclasses of a teacher")
         return replace(
             base,
-            tensors={
-                **base.tensors,
-                "fine": torch.from_numpy(fine.astype(np.float32)),
-                "shares": torch.from_numpy(shares.astype(np.float32)),
-            },
+            tensors={**base.tensors, "fine": torch.from_numpy(fine.astype(np.float32))},
             layout=Layout(fine.shape[1], fine.shape[3]),
             notes=notes,
         )
 
     def loss(self, logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
-        """Return the batch mean of the objective, of outputs (batch, heads · labels · S)."""
+        """Return the batch mean of the objective, of outputs (batch, heads · labels · S).
+
+        Cross-entropies stand for the divergences: they differ by what no student can change.
+        """
         check_logits(logits, targets)
-        tensors, layout = targets.tensors, targets.layout
         if not len(logits):
             return logits.sum()
+        layout, tau = targets.layout, self.temperature
         outputs = layout.unfold(logits)
-        soft = tensors["soft"][rows].to(logits.dtype)
-        fine = tensors["fine"][rows].to(logits.dtype)
-        shares = tensors["shares"][rows].to(logits.dtype)
-        tau = self.temperature
+        fine = targets.tensors["fine"][rows].to(logits.dtype)
         if self.objective == "joint":
             log_student = torch.log_softmax((outputs / tau).flatten(2), dim=2)
-            target = (soft[:, None, :, None] * fine).flatten(2)
-            return -(tau**2) * ((target * log_student).sum(dim=2) * shares).sum() / len(logits)
-        labels = torch.log_softmax(layout.collapse(logits) / tau, dim=1)
-        coarse = -(tau**2) * (soft * labels).sum() / len(logits)
-        inside = -(fine * torch.log_softmax(outputs, dim=3)).sum(dim=3)
-        within = (inside * soft[:, None, :] * shares[:, :, None]).sum() / len(logits)
-        return coarse + self.share * within
+            return -(tau**2) * (fine.flatten(2) * log_student).sum() / len(logits)
+        labels = outputs.logsumexp(dim=3)
+        inside = (fine * (labels.unsqueeze(3) - outputs)).sum() / len(logits)
+        merged = labels.mean(dim=1) if layout.heads > 1 else labels.squeeze(1)
+        coarse = cross_entropy(merged / tau, targets.tensors["soft"][rows])
+        return tau**2 * coarse + self.share * inside
 
     def _conditionals(
         self, intake: Intake, space: LabelSpace, consensus: Floats
@@ -283,11 +284,11 @@ def _reduced(intake: Intake, answers: list[Floats]) -> tuple[str, ...]:
     """Name the teachers and labels that had too few rows for every subclass."""
     notes = []
     for party, answer in zip(intake.parties, answers, strict=True):
-        used = (np.nanmax(answer, axis=0) > 0).sum(axis=1)
+        used = (np.nan_to_num(answer).max(axis=0) > 0).sum(axis=1)
         notes += [
             f"{party}: label {label} has {count} of {answer.shape[2]} subclasses, for want of rows"
             for label, count in enumerate(used.tolist())
-            if count < answer.shape[2]
+            if 0 < count < answer.shape[2]
         ]
     return tuple(notes)
 

@@ -58,8 +58,8 @@ class Targets:
     ``probs`` (rows, labels) is the one distribution per row that the teachers make together,
     ``weights`` (rows, teachers) how much each counted. ``tensors`` is whatever else the method's
     own loss reads, ``transport`` how it measures, ``teachers`` reads the answers (batch, teachers,
-    labels) and weights (batch, teachers) of some rows where they are too many to hold, ``notes`` what the user should know, ``layout``
-    how many outputs of the student stand for a label.
+    labels) and weights (batch, teachers) of some rows where they are too many to hold, ``notes``
+    what the user should know, ``layout`` how many outputs of the student stand for a label.
     """
 
     probs: Tensor

@@ -24,7 +24,7 @@ def test_app_builds_and_holds_code_only(tmp_path: Path) -> None:
     for name in ("clients/app.py", "server/app.py", "fedkd/scenario.py", "fedkd/run/wire.py"):
         assert name in names
     assert "fedkd/data/catalogue.toml" in names
-    assert {Path(name).suffix for name in names if "/" in name} <= {".py", ".toml"}
+    assert {Path(name).suffix for name in names if "/" in name} <= {".py", ".toml", ""}
     assert project["project"]["dependencies"] == []
     assert "federations" not in project["tool"]["flwr"]
     assert {"seed", "run-folder"} <= set(project["tool"]["flwr"]["app"]["config"])

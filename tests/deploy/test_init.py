@@ -23,9 +23,12 @@ def files(folder: Path) -> list[Path]:
 
 def test_private_keys_are_private_and_in_one_place(made: Path) -> None:
     secrets = [path for path in files(made) if b"PRIVATE KEY" in path.read_bytes()]
+    executor = [path for path in files(made) if path.name == "executor.secret"]
     names = {path.relative_to(made).as_posix() for path in secrets}
     wanted = {"authority/ca.key", "server/server.key"}
     assert names == wanted | {f"parties/{name}/node.key" for name in PARTIES}
+    assert len(executor) == 1 + len(PARTIES)
+    secrets += executor
     assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
     assert len({path.read_bytes() for path in secrets}) == len(secrets)
 
@@ -60,7 +63,7 @@ def test_scripts_are_shell_and_guarded(made: Path) -> None:
     for name in PARTIES:
         node = (made / "parties" / name / "supernode.sh").read_text()
         assert "--root-certificates" in node and "--auth-supernode-private-key" in node
-        assert "--insecure" not in node
+        assert "--insecure" not in node.partition("exec flower-supernode")[2]
     quiet = (made / "server" / "environment.sh").read_text()
     for line in ("FLWR_TELEMETRY_ENABLED=0", "FLWR_DISABLE_UPDATE_CHECK=1"):
         assert f"export {line}\n" in quiet

@@ -56,6 +56,20 @@ def test_end_before_ready_tells_the_last_words(
     assert daemon.process() is None and not daemon.pid_file.exists()
 
 
+def test_what_a_process_left_behind_ends_too(tmp_path: Path, script: Callable[[str], Path]) -> None:
+    daemon = Daemon(tmp_path, "gone")
+    left = f"tail -f '{tmp_path}/run.sh' > /dev/null & echo $! > child; echo ready; sleep 1\n"
+    daemon.start(script(left), lambda: daemon.says("ready"), 30)
+    process = daemon.process()
+    assert process is not None
+    process.kill()
+    process.wait(30)
+    child = psutil.Process(int((tmp_path / "child").read_text()))
+    assert child.is_running()
+    assert not daemon.stop()
+    assert not child.is_running()
+
+
 def test_never_ready_leaves_nothing(tmp_path: Path, script: Callable[[str], Path]) -> None:
     daemon = Daemon(tmp_path, "slow")
     with pytest.raises(DeployError, match="not ready"):

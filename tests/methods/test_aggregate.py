@@ -43,7 +43,7 @@ def stored(folder: Path, code: str, rows: int, labels: int) -> tuple[Intake, NDA
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "numpy":
         monkeypatch.setattr(aggregate, "mixing", None)
-    monkeypatch.setattr(aggregate, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(aggregate, "NUMBERS_IN_CACHE", 150)
     monkeypatch.setattr(aggregate, "NUMBERS_AT_ONCE", 1000)
 
 

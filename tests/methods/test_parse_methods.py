@@ -22,6 +22,8 @@ def specs(*tables: dict[str, Any]) -> list[MethodSpec]:
 def test_the_known_methods() -> None:
     assert set(known_methods()) == {
         "cross-entropy",
+        "dist",
+        "dkd",
         "kd",
         "knot",
         "lelp",

@@ -122,7 +122,7 @@ def test_ledgers_agree_and_the_wire_is_counted(traffic):
 
 def test_two_designs_that_ask_the_same_are_asked_once(traffic):
     folder, _ = traffic
-    names = sorted(file.name for file in (folder.intake / "home").glob("*-????????????.npy"))
+    names = sorted(file.name for file in (folder.intake / open_party(folder.party(0)).card.name).glob("*-????????????.npy"))
     assert [name.split("-")[0] for name in names] == ["embeddings", "scores", "subclasses"]
 
 
@@ -185,7 +185,7 @@ def test_tuned_distillation_leaves_a_record_of_its_choice(tmp_path):
     folder = run_scenario(scenario).seeds[0]
     (chosen,) = [e for e in folder.records("events") if e["event"] == "chosen"]
     scores = [float(score) for score in chosen["scores"].split(", ")]
-    assert len(scores) == 4 and chosen["candidate"] == int(np.argmin(scores))
+    assert len(scores) == 4 and scores[chosen["candidate"]] == min(scores)
 
 
 def test_the_plan_tells_the_bytes_of_the_answers(traffic, tmp_path):
@@ -198,7 +198,7 @@ def test_the_plan_tells_the_bytes_of_the_answers(traffic, tmp_path):
             for way, kind, party, data in messages
             if way == "up" and party == node and kind == "query.further"
         )
-        assert abs(sent - plan.further_bytes) <= 0.03 * sent
+        assert abs(sent - plan.further_bytes) <= 0.05 * sent
 
 
 @pytest.mark.parametrize("name", ["lelp-digits", "lelp-synthetic", "lelp-federated"])
