@@ -115,7 +115,7 @@ def resident_megabytes(place: str, size: tuple[int, int, int], intake: Intake, w
     )
     done = subprocess.run(
         [sys.executable, "-c", code, place, *map(str, size), way],
-        check=True, capture_output=True, text=True,
+        check=True, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
     return int(done.stdout.split()[-1])
 

@@ -25,6 +25,7 @@ from fedkd.subclass.split import Split, Splitter, conditionals, softened
 from fedkd.transport.ground_cost import LabelSpace
 
 Positive = Annotated[float, Field(gt=0)]
+WIDEST_GRAM = 8192
 Design = Literal["a0", "a1", "a2", "b1", "b2"]
 ASKS: dict[Design, FurtherKind] = {
     "a0": "subclasses",
@@ -195,19 +196,21 @@ class Lelp(Consensual):
         if self.design == "a0":
             return _mean_of_present(answers)[:, None], ()
         gone = [np.isnan(a).reshape(len(a), -1).any(axis=1) for a in answers]
-        whole = np.flatnonzero(~np.any(gone, axis=0))
-        found = np.full((intake.rows, 1, intake.labels, self.subclasses), np.nan)
-        known, member = [answer[whole] for answer in answers], consensus[whole]
+        shape = (intake.rows, 1, intake.labels, self.subclasses)
         if self.design == "b1":
-            found = np.repeat(found, len(known), axis=1)
-            found[whole] = np.stack(
-                [
-                    self._split_here(h, member, p)
-                    for p, h in zip(intake.parties, known, strict=True)
-                ],
-                axis=1,
-            )
+            heads = []
+            for party, answer, missing in zip(intake.parties, answers, gone, strict=True):
+                own = np.flatnonzero(~missing)
+                head = np.full((shape[0], *shape[2:]), np.nan)
+                if len(own):
+                    head[own] = self._split_here(answer[own], consensus[own], party)
+                heads.append(head)
+            return np.stack(heads, axis=1), ()
+        whole = np.flatnonzero(~np.any(gone, axis=0))
+        found = np.full(shape, np.nan)
+        if not len(whole):
             return found, ()
+        known, member = [answer[whole] for answer in answers], consensus[whole]
         scores = (
             self._aligned(known, member) if self.design == "a2" else self._joined(known, member)
         )
@@ -254,6 +257,13 @@ class Lelp(Consensual):
 
     def _joined(self, embeddings: list[Floats], member: Floats) -> Floats:
         """Return one set of scores (rows, labels, S) from embeddings side by side (B2)."""
+        if len(member) > WIDEST_GRAM:
+            raise ScenarioError(
+                expected(
+                    "transfer rows", len(member), f"be at most {WIDEST_GRAM} for design = 'b2'",
+                    "fewer rows, or design = 'a1'",
+                )
+            )  # fmt: skip
         each = []
         for label in range(member.shape[1]):
             weights = member[:, label]
