@@ -159,6 +159,9 @@ def _fill_silent(gathering: Gathering, party: str) -> None:
 
 
 def _blank(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
     array[:] = np.nan
     array.flush()
+    partial.replace(path)

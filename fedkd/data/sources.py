@@ -95,9 +95,7 @@ def locate(source: str | Sequence[str] | dict[str, str]) -> tuple[Located, ...]:
     )
 
 
-def read_source(
-    located: Located, columns: Columns, wanted: Sequence[str], seed: int = 0
-) -> Source:
+def read_source(located: Located, columns: Columns, wanted: Sequence[str], seed: int = 0) -> Source:
     """Read the splits of a source that are wanted and there; train must be.
 
     ``seed`` draws the generated sets of vectors anew; every other source is the same for any.

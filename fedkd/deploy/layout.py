@@ -10,8 +10,10 @@ import contextlib
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tomli_w
@@ -37,6 +39,9 @@ from fedkd.scenario import Model, Scenario, load_scenario
 SCENARIO_FILE = "scenario.toml"
 STATE = "state"
 WORK = "work"
+OWN_TEXTS = "texts"
+# The one name under which a party takes public texts from the server.
+DELIVERED = "public"
 
 
 @dataclass(frozen=True)
@@ -186,17 +191,19 @@ def _card(scenario: Scenario, settings: PartySettings, seed: int, public: Public
         encoding=scenario.release.encoding,
         bias=scenario.release.bias,
         bias_inputs=scenario.release.bias_inputs,
-        public="public",
+        public=DELIVERED if scenario.data.transfer.delivery == "server" else OWN_TEXTS,
+        faults=scenario.faults,
     )
 
 
 def _write_party(home: Path, card: PartyCard, public: PublicSets, own: tuple[Rows, Rows]) -> None:
-    files = {
+    files: dict[str, dict[str, Sequence[Any]]] = {
         "private.jsonl": {"text": own[0].text, "label": own[0].label.tolist()},
         "test.jsonl": {"text": own[1].text, "label": own[1].label.tolist()},
-        "public/transfer.jsonl": {"text": public.transfer.text},
-        "public/test.jsonl": {"text": public.test.text},
     }
+    if card.public == OWN_TEXTS:
+        files[f"{OWN_TEXTS}/transfer.jsonl"] = {"text": public.transfer.text}
+        files[f"{OWN_TEXTS}/test.jsonl"] = {"text": public.test.text}
     draft = home.with_name(f".{home.name}.new")
     draft.mkdir(parents=True, exist_ok=True)
     card.write(draft)

@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from clients.app import party_folder
-from clients.party import open_party
+from clients.party import DELIVERED, open_party
 from fedkd.deploy.init import init_deployment
 from fedkd.deploy.layout import agreed_scenario, lay_out_party, lay_out_server
 from fedkd.errors import DataError, ModelError, ReleaseError
@@ -56,7 +56,7 @@ def test_party_folder_is_that_of_the_simulation(deployment: Path, simulated: Run
         own, theirs = home(party), simulated.party(index)
         assert (own / "private.jsonl").read_bytes() == (theirs / "private.jsonl").read_bytes()
         transfer = (simulated.public / "transfer.jsonl").read_bytes()
-        assert (own / "public" / "transfer.jsonl").read_bytes() == transfer
+        assert (own / "texts" / "transfer.jsonl").read_bytes() == transfer
         card, other = read_json(own / "party.json"), read_json(theirs / "party.json")
         assert card | {"public": ""} == other | {"public": ""}
 
@@ -71,13 +71,28 @@ def test_server_and_parties_agree_and_the_server_holds_no_private_row(deployment
         party = deployment / "parties" / name
         lay_out_party(party)
         for public, mine in texts.items():
-            assert read_rows(home(party) / "public" / f"{public}.jsonl")["text"] == mine
+            assert read_rows(home(party) / "texts" / f"{public}.jsonl")["text"] == mine
         private |= set(read_rows(home(party) / "private.jsonl")["text"])
     held = "".join(p.read_text() for p in run.root.rglob("*.json*"))
     assert not [text for text in private - set(texts["test"]) if text in held]
     with np.load(run.truth) as truth:
         assert len(truth["test"]) == len(texts["test"])
     assert set(read_json(run.root / "federation.json")["parties"]) == set(PARTIES)
+
+
+def test_public_texts_come_from_the_server_only_where_all_agreed_to_it(deployment: Path) -> None:
+    party = deployment / "parties" / "food"
+    lay_out_party(party)
+    local = open_party(home(party))
+    assert local.card.public != DELIVERED
+    text = (party / "scenario.toml").read_text()
+    changed = text.replace("[data.transfer]", '[data.transfer]\ndelivery = "server"')
+    assert changed != text
+    (party / "scenario.toml").write_text(changed)
+    lay_out_party(party)
+    assert home(party) != local.folder
+    assert open_party(home(party)).card.public == DELIVERED
+    assert not list(home(party).rglob("transfer.jsonl"))
 
 
 def test_label_names_and_csv_are_read(deployment: Path, simulated: RunFolder) -> None:

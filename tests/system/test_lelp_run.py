@@ -122,7 +122,12 @@ def test_ledgers_agree_and_the_wire_is_counted(traffic):
 
 def test_two_designs_that_ask_the_same_are_asked_once(traffic):
     folder, _ = traffic
-    names = sorted(file.name for file in (folder.intake / open_party(folder.party(0)).card.name).glob("*-????????????.npy"))
+    names = sorted(
+        file.name
+        for file in (folder.intake / open_party(folder.party(0)).card.name).glob(
+            "*-????????????.npy"
+        )
+    )
     assert [name.split("-")[0] for name in names] == ["embeddings", "scores", "subclasses"]
 
 
