@@ -35,7 +35,7 @@ Figures = dict[str, Any]
 
 def scenario(out: str, parties: int, backend: str = "inline") -> Any:
     """Light parties on the generated corpus: bow teachers, 200 transfer rows."""
-    from fedkd.scenario import parse_scenario
+    from fedkd.scenario_file import parse_scenario
 
     return parse_scenario(
         {
@@ -54,7 +54,7 @@ def start_inline(out: str, parties: int) -> Figures:
     """Seconds from nothing to the first request of ``fedkd run scenarios/quickstart.toml``."""
     start = time.perf_counter()
     from fedkd.run.engine import run_scenario
-    from fedkd.scenario import load_scenario
+    from fedkd.scenario_file import load_scenario
 
     class ReachedError(Exception):
         pass

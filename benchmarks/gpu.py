@@ -22,7 +22,8 @@ import torch
 from fedkd.files import read_json
 from fedkd.models import classifier, training
 from fedkd.run.engine import run_scenario
-from fedkd.scenario import Model, Scenario, parse_scenario
+from fedkd.scenario import Model, Scenario
+from fedkd.scenario_file import parse_scenario
 
 ROWS = 4096
 STEPS = 3

@@ -120,8 +120,33 @@ def alone(fit: Any, folder: Path) -> tuple[float, int, int, list[NDArray[np.floa
         return seconds, growth, pool.submit(peak).result(), found
 
 
-def step_costs(steps: int = 300) -> dict[str, float]:
-    """Return CPU milliseconds a step of KD, LELP and LELP with five heads, on a small network."""
+def step_costs(steps: int = 300) -> dict[str, dict[str, float]]:
+    """Return CPU milliseconds a step of KD, LELP and LELP with five heads, by student."""
+    from fedkd.data.generated import moods
+    from fedkd.data.tables import Columns
+    from fedkd.scenario import Model
+
+    draw = np.random.default_rng(0)
+    vectors = [" ".join(f"{v:.3f}" for v in row) for row in draw.normal(size=(4000, WIDTH))]
+    sentences = moods(Columns("text", "label", None))[0]["train"].text
+    small = {"layers": 2, "width": 128, "heads": 2, "max_tokens": 32}
+    students: list[tuple[str, dict[str, Any], Any]] = [
+        ("mlp 384-256", {"model": "mlp", "widths": [256]}, vectors),
+        ("bow, 64 hidden", {"model": "bow", "hidden": 64}, sentences),
+        ("transformer, 2 layers of 128", {"model": "transformer", **small}, sentences),
+    ]
+    return {
+        name: student_costs(
+            Model.model_validate({**values, "batch_size": 64}),
+            texts,
+            steps // 10 if "transformer" in name else steps,
+        )
+        for name, values, texts in students
+    }
+
+
+def student_costs(model: Any, texts: list[str], steps: int) -> dict[str, float]:
+    """Return the least CPU milliseconds a step over five turns, the methods taking turns."""
     import torch
 
     from fedkd.intake import Intake
@@ -129,49 +154,47 @@ def step_costs(steps: int = 300) -> dict[str, float]:
     from fedkd.methods.lelp import Lelp
     from fedkd.models import classifier, training
     from fedkd.models.defaults import defaults
-    from fedkd.scenario import Labels, Model
+    from fedkd.scenario import Labels
     from fedkd.transport.ground_cost import label_space
 
     torch.set_num_threads(1)
-    rows, teachers = 4096, 5
-    draw = np.random.default_rng(0)
-    texts = [" ".join(f"{v:.3f}" for v in row) for row in draw.normal(size=(rows, WIDTH))]
-    model = Model.model_validate({"model": "mlp", "widths": [256], "batch_size": 64})
-    space = label_space(Labels(), ("no", "yes"))  # type: ignore[call-arg]
-    found: dict[str, list[float]] = {}
+    draw, rows = np.random.default_rng(0), len(texts)
+    space = label_space(Labels(), ("no", "yes"))
+    runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        for count in (1, teachers):
-            folder = Path(name) / str(count)
+        for key, count, method in (("kd", 1, Kd(temperature=4)), ("lelp", 1, Lelp()),
+                                   ("lelp, 5 heads", 5, Lelp())):  # fmt: skip
+            folder = Path(name) / key
             names = tuple(f"p{k}" for k in range(count))
             for party in names:
                 (folder / party).mkdir(parents=True)
                 np.save(folder / party / "probs.npy", draw.dirichlet([1, 1], rows))
             intake = Intake(folder, names, rows, 2, np.ones(count))
-            methods = {"lelp": Lelp()} if count == 1 else {"lelp, 5 heads": Lelp()}
-            for key, method in ({"kd": Kd(temperature=4)} | methods).items():
-                for question in method.questions(intake, space):
-                    for party in names:
-                        values = draw.dirichlet(np.ones(5), (rows, 2)).astype(np.float32)
-                        np.save(folder / party / f"{question.name}.npy", values)
-                targets = method.targets(intake, space)
-                student = classifier.build(
-                    model, targets.layout.outputs(2), seed=0, public_text=texts, fit_text=texts
+            for question in method.questions(intake, space):
+                for party in names:
+                    values = draw.dirichlet(np.ones(5), (rows, 2)).astype(np.float32)
+                    np.save(folder / party / f"{question.name}.npy", values)
+            targets = method.targets(intake, space)
+            student = classifier.build(
+                model, targets.layout.outputs(2), seed=0, public_text=texts, fit_text=texts
+            )
+            optimizer = training._optimizer(student.module, defaults(model))
+            runs[key] = (method, targets, student, student.inputs(texts), optimizer)
+    found: dict[str, list[float]] = {key: [] for key in runs}
+    for repeat in range(5):
+        order = np.random.default_rng(repeat).integers(rows, size=(steps, 64))
+        for key, (method, targets, student, inputs, optimizer) in runs.items():
+            start = time.process_time()
+            for batch in order:
+                training._step(
+                    student,
+                    inputs,
+                    lambda logits, index, m=method, t=targets: m.loss(logits, t, index),
+                    batch,
+                    optimizer,
                 )
-                inputs = student.inputs(texts)
-                optimizer = training._optimizer(student.module, defaults(model))
-                for repeat in range(5):
-                    order = np.random.default_rng(repeat).integers(rows, size=(steps, 64))
-                    start = time.process_time()
-                    for batch in order:
-                        training._step(
-                            student,
-                            inputs,
-                            lambda logits, index, m=method, t=targets: m.loss(logits, t, index),
-                            batch,
-                            optimizer,
-                        )
-                    found.setdefault(key, []).append((time.process_time() - start) / steps * 1e3)
-    return {key: min(values) for key, values in found.items()}
+            found[key].append((time.process_time() - start) / steps * 1e3)
+    return {key: round(min(values), 3) for key, values in found.items()}
 
 
 def main() -> None:

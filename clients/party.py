@@ -21,7 +21,7 @@ from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
 from fedkd.models.embeddings import embed, head_weights
-from fedkd.party_card import PartyCard, read_card
+from fedkd.party_card import DELIVERED, PartyCard, read_card
 from fedkd.privacy.ledger import ledger_entry
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
@@ -30,7 +30,6 @@ from fedkd.subclass.split import Split, conditionals, prepared, scores
 
 Figures = dict[str, int | float]
 PUBLIC_SETS = ("transfer", "test")
-DELIVERED = "public"
 
 
 @dataclass(frozen=True)

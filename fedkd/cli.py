@@ -48,7 +48,7 @@ def run(
     ] = None,
 ) -> None:
     """Run a scenario: from private data to students, summary and report."""
-    from fedkd.scenario import load_scenario
+    from fedkd.scenario_file import load_scenario
 
     extra = [] if backend is None else [f"run.backend={backend}"]
     scenario = load_scenario(file, [*(overrides or []), *extra])
@@ -82,10 +82,10 @@ def check(
     schema: Annotated[bool, typer.Option("--schema", help="list every key and default")] = False,
 ) -> None:
     """Print what a scenario would do, without running it."""
-    from fedkd.scenario import load_scenario
+    from fedkd.scenario_file import load_scenario
 
     if schema:
-        from fedkd.schema import schema_text
+        from fedkd.run.schema_text import schema_text
 
         typer.echo(schema_text())
         return

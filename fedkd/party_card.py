@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fedkd.scenario import Faults, Model
+from fedkd.scenario import Faults, Model, Scenario
 
 FILE = "party.json"
+DELIVERED = "public"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,34 @@ class PartyCard:
             "faults": self.faults.model_dump(exclude_unset=True),
         }
         (folder / FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def card_for(
+    scenario: Scenario,
+    seed: int,
+    name: str,
+    *,
+    labels: tuple[str, ...],
+    teacher: Model,
+    own_texts: str,
+) -> PartyCard:
+    """Return the card of a party that takes part in a scenario with one seed.
+
+    ``own_texts`` is where it finds the public texts, relative to its folder, unless the server
+    delivers them.
+    """
+    delivered = scenario.data.transfer.delivery == "server"
+    return PartyCard(
+        name=name,
+        seed=seed,
+        labels=labels,
+        teacher=teacher,
+        encoding=scenario.release.encoding,
+        bias=scenario.release.bias,
+        bias_inputs=scenario.release.bias_inputs,
+        public=DELIVERED if delivered else own_texts,
+        faults=scenario.faults,
+    )
 
 
 def read_card(folder: Path) -> PartyCard:

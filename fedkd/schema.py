@@ -5,31 +5,11 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-
-
-def schema_text() -> str:
-    """Return every key of a scenario, each method's own keys and each model kind's defaults."""
-    from fedkd.methods import known_methods  # noqa: PLC0415  # imports torch
-    from fedkd.models.defaults import FIELDS, defaults  # noqa: PLC0415
-    from fedkd.scenario import Model, ModelKind, Scenario  # noqa: PLC0415
-
-    lines = list(schema_lines(Scenario))
-    for name, method in known_methods().items():
-        lines += ["", f'# keys of [[method]] with name = "{name}"']
-        lines += [line for line in schema_lines(method) if not line.startswith("name =")]
-    for kind in get_args(ModelKind):
-        known = Model(model=kind, name="…" if kind == "encoder" else None)
-        lines += ["", f'# where absent, model = "{kind}" takes']
-        for key, value in asdict(defaults(known)).items():
-            if key in FIELDS[kind] and key != "name":
-                lines.append(f"{key} = {value}")
-    return "\n".join(lines)
 
 
 def schema_lines(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

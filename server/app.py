@@ -17,7 +17,8 @@ from fedkd.methods.method import Method
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import prepare_run
 from fedkd.run.space import spaces_for
-from fedkd.scenario import Scenario, load_scenario
+from fedkd.scenario import Scenario
+from fedkd.scenario_file import load_scenario
 from server.distil import Distillery, point_to_main_student
 from server.protocol import Terms, receiver_for, run_protocol
 from server.questions import ask_further

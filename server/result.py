@@ -40,6 +40,8 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
     """Measure everything on the test set and write ``result.json`` with what the report needs."""
     folder, answers = outcome.folder, outcome.answers
     federation = read_json(folder.root / "federation.json")
+    for party, rows in zip(answers.transfer.parties, answers.transfer.sizes, strict=True):
+        federation["parties"][party]["rows"] = int(rows)
     for party, figures in answers.teachers.items():
         federation["parties"][party]["own_test"] = figures
     students = {**outcome.students, **sharpness_controls(outcome)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedkd.errors import ScenarioError
-from fedkd.scenario import load_scenario, parse_scenario
+from fedkd.scenario_file import load_scenario, parse_scenario
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "scenarios").glob("*.toml"))
 PLAIN = """

@@ -26,7 +26,8 @@ from fedkd.deploy.settings import PARTY_FILE, PARTY_NAME, SERVER_FILE, join_addr
 from fedkd.errors import DeployError, expected
 from fedkd.files import slug
 from fedkd.methods import parse_methods
-from fedkd.scenario import Scenario, load_scenario
+from fedkd.scenario import Scenario
+from fedkd.scenario_file import load_scenario
 
 FIRST_NODE_PORT = 9094
 _PRIVATE_FOLDER = 0o700

@@ -29,19 +29,18 @@ from fedkd.errors import DataError, expected
 from fedkd.files import read_rows, write_arrays, write_json, write_rows, write_text
 from fedkd.methods import parse_methods
 from fedkd.models.defaults import defaults
-from fedkd.party_card import PartyCard
+from fedkd.party_card import PartyCard, card_for
 from fedkd.release import fingerprint
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import environment
 from fedkd.run.space import spaces_for
-from fedkd.scenario import Model, Scenario, load_scenario
+from fedkd.scenario import Model, Scenario
+from fedkd.scenario_file import load_scenario
 
 SCENARIO_FILE = "scenario.toml"
 STATE = "state"
 WORK = "work"
 OWN_TEXTS = "texts"
-# The one name under which a party takes public texts from the server.
-DELIVERED = "public"
 
 
 @dataclass(frozen=True)
@@ -183,16 +182,13 @@ def _own_rows(
 
 
 def _card(scenario: Scenario, settings: PartySettings, seed: int, public: PublicSets) -> PartyCard:
-    return PartyCard(
-        name=settings.name,
-        seed=seed,
+    return card_for(
+        scenario,
+        seed,
+        settings.name,
         labels=public.labels,
         teacher=settings.teacher,
-        encoding=scenario.release.encoding,
-        bias=scenario.release.bias,
-        bias_inputs=scenario.release.bias_inputs,
-        public=DELIVERED if scenario.data.transfer.delivery == "server" else OWN_TEXTS,
-        faults=scenario.faults,
+        own_texts=OWN_TEXTS,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import tomli_w
@@ -15,12 +14,13 @@ from fedkd.data.federation import Federation, split_federation
 from fedkd.files import write_arrays, write_json, write_rows, write_text
 from fedkd.methods import parse_methods
 from fedkd.models.defaults import defaults
-from fedkd.party_card import PartyCard
+from fedkd.party_card import PartyCard, card_for
 from fedkd.run.folder import RunFolder
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario
 
 _PACKAGES = ("fedkd", "flwr", "torch", "numpy", "scipy", "scikit-learn", "transformers", "datasets")
+SHARED_TEXTS = "../../public"
 
 
 def prepare_run(scenario: Scenario, seed: int) -> RunFolder:
@@ -129,21 +129,11 @@ def _fine_labels(federation: Federation) -> dict[str, NDArray[np.int64]]:
 
 def _card(scenario: Scenario, seed: int, federation: Federation, index: int) -> PartyCard:
     name = federation.parties[index].name
-    return PartyCard(
-        name=name,
-        seed=seed,
+    return card_for(
+        scenario,
+        seed,
+        name,
         labels=federation.labels,
         teacher=scenario.teacher.for_party(index, name),
-        encoding=scenario.release.encoding,
-        bias=scenario.release.bias,
-        bias_inputs=scenario.release.bias_inputs,
-        public=_public(scenario),
-        faults=scenario.faults,
+        own_texts=SHARED_TEXTS,
     )
-
-
-def _public(scenario: Scenario) -> str:
-    """Return where a party finds the public texts, relative to its folder."""
-    if scenario.data.transfer.delivery == "server":
-        return "public"
-    return str(Path("..", "..", "public"))

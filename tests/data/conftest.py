@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fedkd.scenario import Scenario, parse_scenario
+from fedkd.scenario import Scenario
+from fedkd.scenario_file import parse_scenario
 
 Write = Callable[..., Path]
 

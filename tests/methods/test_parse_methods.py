@@ -11,8 +11,8 @@ import fedkd.methods
 from fedkd.errors import ScenarioError
 from fedkd.methods import known_methods, parse_methods
 from fedkd.methods.knot import Knot
+from fedkd.run.schema_text import schema_text
 from fedkd.scenario import MethodSpec
-from fedkd.schema import schema_text
 
 
 def specs(*tables: dict[str, Any]) -> list[MethodSpec]:

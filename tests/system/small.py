@@ -8,7 +8,8 @@ from typing import Any
 
 import tomli_w
 
-from fedkd.scenario import Scenario, parse_scenario
+from fedkd.scenario import Scenario
+from fedkd.scenario_file import parse_scenario
 
 
 def small(out: Path, **changes: Any) -> Scenario:

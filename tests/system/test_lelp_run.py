@@ -17,7 +17,7 @@ from fedkd.run.engine import run_scenario
 from fedkd.run.plan import make_plan
 from fedkd.run.student import label_texts
 from fedkd.run.wire import content_release, decode_content, request_fields
-from fedkd.scenario import load_scenario
+from fedkd.scenario_file import load_scenario
 from fedkd.subclass.question import question_name
 from fedkd.subclass.split import Split
 from tests.system.small import small

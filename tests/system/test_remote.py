@@ -26,7 +26,8 @@ from fedkd.files import read_json, read_json_lines
 from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.remote import run_remote
-from fedkd.scenario import Scenario, load_scenario
+from fedkd.scenario import Scenario
+from fedkd.scenario_file import load_scenario
 from tests.system.small import small, write_scenario
 
 PARTIES = ("food", "music+sport", "travel", "work")

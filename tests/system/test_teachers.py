@@ -13,7 +13,7 @@ from fedkd.errors import FedkdError, ModelError
 from fedkd.files import read_json
 from fedkd.run.engine import run_scenario
 from fedkd.run.plan import make_plan
-from fedkd.scenario import load_scenario
+from fedkd.scenario_file import load_scenario
 from tests.system.small import small
 from tests.tiny_bert import write_tiny_bert
 
