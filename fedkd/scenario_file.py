@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from pydantic import ValidationError
 
 from fedkd.errors import ScenarioError, expected
@@ -33,6 +35,12 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     for override in overrides:
         _lay_over(values, override)
     return parse_scenario(values, str(file), file.read_text(encoding="utf-8"))
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """Return the effective scenario as TOML text that :func:`load_scenario` reads back."""
+    values = scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
+    return tomli_w.dumps(json.loads(values))
 
 
 def parse_scenario(values: dict[str, Any], origin: str = "scenario", text: str = "") -> Scenario:

@@ -7,7 +7,6 @@ whether they agree. Only a party reads its private rows, and the server has none
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
 
 from fedkd.data.corpus import load_corpus
 from fedkd.data.naming import name_labels
@@ -35,7 +33,7 @@ from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import environment
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Model, Scenario
-from fedkd.scenario_file import load_scenario
+from fedkd.scenario_file import dump_scenario, load_scenario
 
 SCENARIO_FILE = "scenario.toml"
 STATE = "state"
@@ -237,8 +235,7 @@ def _facts(public: PublicSets, parties: tuple[str, ...]) -> dict[str, object]:
 def _write_run(
     folder: RunFolder, scenario: Scenario, public: PublicSets, facts: dict[str, object]
 ) -> None:
-    values = scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
-    write_text(folder.scenario, tomli_w.dumps(json.loads(values)))
+    write_text(folder.scenario, dump_scenario(scenario))
     write_json(folder.root / "environment.json", environment())
     write_rows(folder.public / "transfer.jsonl", {"text": public.transfer.text})
     write_rows(folder.public / "test.jsonl", {"text": public.test.text})

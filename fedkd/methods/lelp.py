@@ -46,7 +46,8 @@ class Lelp(Consensual):
     - ``a1``: each party splits for itself and sends r_k; the student has a head for each
     - ``a0``: the r_k are averaged: subclass s of one teacher is not that of another, so this
       control falls back to plain distillation
-    - ``a2``: the parties send scores, which are turned onto each other; one head
+    - ``a2``: the parties send scores, which are turned onto each other; one head; the turning
+      could run under secure summation, until that exists the server sees each party's scores
     - ``b1``: embeddings are sent and split by the server; a head for each
     - ``b2``: embeddings side by side are split once; one head. Only their Gram sum is used, so
       it can run under secure summation; until that exists the server sees each embedding

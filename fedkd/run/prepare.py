@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib import metadata
 
 import numpy as np
-import tomli_w
 from numpy.typing import NDArray
 
 from fedkd.data.federation import Federation, split_federation
@@ -18,6 +16,7 @@ from fedkd.party_card import PartyCard, card_for
 from fedkd.run.folder import RunFolder
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario
+from fedkd.scenario_file import dump_scenario
 
 _PACKAGES = ("fedkd", "flwr", "torch", "numpy", "scipy", "scikit-learn", "transformers", "datasets")
 SHARED_TEXTS = "../../public"
@@ -31,10 +30,7 @@ def prepare_run(scenario: Scenario, seed: int) -> RunFolder:
     folder = RunFolder(scenario.folder(seed))
     folder.root.mkdir(parents=True, exist_ok=True)
     if not folder.scenario.is_file():
-        values = json.loads(
-            scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
-        )
-        write_text(folder.scenario, tomli_w.dumps(values))
+        write_text(folder.scenario, dump_scenario(scenario))
         write_json(folder.root / "environment.json", environment())
     if not (folder.root / "federation.json").is_file():
         federation = split_federation(scenario, seed)

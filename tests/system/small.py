@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from fedkd.scenario import Scenario
-from fedkd.scenario_file import parse_scenario
+from fedkd.scenario_file import dump_scenario, parse_scenario
 
 
 def small(out: Path, **changes: Any) -> Scenario:
@@ -35,6 +32,5 @@ def small(out: Path, **changes: Any) -> Scenario:
 
 def write_scenario(file: Path, scenario: Scenario) -> Path:
     """Write a scenario as the TOML file that a user would have written."""
-    values = scenario.model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True)
-    file.write_text(tomli_w.dumps(json.loads(values)), encoding="utf-8")
+    file.write_text(dump_scenario(scenario), encoding="utf-8")
     return file

@@ -25,8 +25,8 @@ from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.ray import RayGrid, heaviest_first
 from fedkd.run.ray_party import CODE_DIFFERS, Origin, agree
-from fedkd.scenario import Scenario, dump_scenario
-from tests.system.small import small
+from fedkd.scenario import Scenario
+from tests.system.small import small, write_scenario
 
 TEACHER = {"model": "bow", "epochs": 4, "override": [{"parties": [1], "hidden": 8}]}
 RAY = ("raylet", "gcs_server", "ray::")
@@ -153,14 +153,6 @@ def wait_for_actors(run: subprocess.Popen[str]) -> list[psutil.Process]:
             return family
         time.sleep(0.1)
     raise AssertionError(f"no actor came up: {run.stderr.read() if run.stderr else ''}")
-
-
-def write_scenario(file: Path, scenario: Scenario) -> None:
-    import json
-
-    import tomli_w
-
-    file.write_text(tomli_w.dumps(json.loads(dump_scenario(scenario))))
 
 
 def test_address_that_does_not_answer(tmp_path, monkeypatch, nothing_left):
