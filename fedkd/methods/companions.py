@@ -18,7 +18,17 @@ Share = Annotated[float, Field(ge=0)]
 SMALL = 1e-8
 
 
-class Dkd(Consensual):
+class Softened(Consensual):
+    """A method against the consensus softened by one temperature."""
+
+    temperature: Positive = Field(4.0, description="τ of targets and student")
+
+    def targets(self, intake: Intake, space: LabelSpace) -> Targets:
+        """Return the consensus, and the same softened."""
+        return consensus_targets(self.consensus(intake, space), self.temperature, intake, space)
+
+
+class Dkd(Softened):
     """Decoupled distillation (Zhao et al., CVPR 2022): τ² (α TCKD + β NCKD).
 
     TCKD is the divergence of (target, rest), NCKD that among the rest; the target is the
@@ -27,13 +37,8 @@ class Dkd(Consensual):
     """
 
     name: Literal["dkd"] = "dkd"
-    temperature: Positive = Field(4.0, description="τ of targets and student")
     target_share: Share = Field(1.0, description="α, the target against the rest")
     rest_share: Share = Field(8.0, description="β, among the rest")
-
-    def targets(self, intake: Intake, space: LabelSpace) -> Targets:
-        """Return the consensus, and the same softened."""
-        return consensus_targets(self.consensus(intake, space), self.temperature, intake, space)
 
     def loss(self, logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
         """Return the batch mean of both parts, times τ²."""
@@ -53,7 +58,7 @@ class Dkd(Consensual):
         return self.temperature**2 * both
 
 
-class Dist(Consensual):
+class Dist(Softened):
     """DIST (Huang et al., NeurIPS 2022): τ² (β (1 − r of rows) + γ (1 − r of columns)).
 
     r is Pearson's correlation of student and consensus, over the labels of a row and over the
@@ -62,13 +67,8 @@ class Dist(Consensual):
     """
 
     name: Literal["dist"] = "dist"
-    temperature: Positive = Field(4.0, description="τ of targets and student")
     row_share: Share = Field(1.0, description="β, correlation over the labels of a row")
     column_share: Share = Field(1.0, description="γ, correlation over the rows of a batch")
-
-    def targets(self, intake: Intake, space: LabelSpace) -> Targets:
-        """Return the consensus, and the same softened."""
-        return consensus_targets(self.consensus(intake, space), self.temperature, intake, space)
 
     def loss(self, logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
         """Return the loss of a batch; its rows are compared with each other."""
