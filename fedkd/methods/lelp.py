@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fedkd.errors import ScenarioError, expected
 from fedkd.intake import Intake
+from fedkd.methods.decoupled import Aim, decoupled
 from fedkd.methods.kd import Consensual, consensus_targets
-from fedkd.methods.method import Floats, Targets, check_logits, cross_entropy
+from fedkd.methods.method import Floats, Targets, check_logits
 from fedkd.models.heads import Layout
 from fedkd.release import ReleaseKind
 from fedkd.seeds import numpy_generator
@@ -174,15 +175,12 @@ class Lelp(Consensual):
             return logits.sum()
         layout, tau = targets.layout, self.temperature
         outputs = layout.unfold(logits)
-        fine = targets.tensors["fine"][rows].to(logits.dtype)
-        if self.objective == "joint":
-            log_student = torch.log_softmax((outputs / tau).flatten(2), dim=2)
-            return -(tau**2) * (fine.flatten(2) * log_student).sum() / len(logits)
-        labels = outputs.logsumexp(dim=3)
-        inside = (fine * (labels.unsqueeze(3) - outputs)).sum() / len(logits)
-        merged = labels.mean(dim=1) if layout.heads > 1 else labels.squeeze(1)
-        coarse = cross_entropy(merged / tau, targets.tensors["soft"][rows])
-        return tau**2 * coarse + self.share * inside
+        fine, soft = targets.tensors["fine"], targets.tensors["soft"]
+        if self.objective == "decoupled":
+            return decoupled(outputs, Aim(soft, fine, tau, self.share), rows)
+        log_student = torch.log_softmax((outputs / tau).flatten(2), dim=2)
+        wanted = fine[rows].to(outputs).flatten(2)
+        return -(tau**2) * (wanted * log_student).sum() / len(logits)
 
     def _conditionals(
         self, intake: Intake, space: LabelSpace, consensus: Floats
