@@ -59,6 +59,11 @@ class RunFolder:
         return self.root / "bounds"
 
     @property
+    def predictions(self) -> Path:
+        """What every student and reference says of the test set."""
+        return self.root / "predictions.npz"
+
+    @property
     def result(self) -> Path:
         """The figures of this seed."""
         return self.root / "result.json"
