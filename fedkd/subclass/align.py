@@ -43,7 +43,7 @@ def unit_rms(scores: Floats, weights: Floats) -> Floats:
 
 def standing(embeddings: Floats, weights: Floats, share: float) -> Floats:
     """Return √share · (h − mean)/‖·‖ (n, D): one teacher's block beside the others'."""
-    mean = np.average(embeddings, axis=0, weights=weights)
+    mean = np.average(embeddings, axis=0, weights=weights if weights.any() else None)
     centred = embeddings - mean
     size = np.sqrt(float((weights[:, None] * centred**2).sum()))
     return np.asarray(centred * (np.sqrt(share) / (size or 1.0)))
@@ -64,5 +64,11 @@ def gram_scores(gram: Floats, weights: Floats, count: int) -> Floats:
     known = max(1, int((values > 1e-10 * max(values[0], 0.0)).sum()))
     lengths = np.sqrt(np.maximum(values[:known], np.finfo(float).tiny))
     found = gram @ (root[:, None] * vectors[:, :known]) / lengths
-    largest = np.abs(found).argmax(axis=0)
-    return unit_rms(found * np.sign(found[largest, np.arange(known)]), weights)
+    return unit_rms(signed(found), weights)
+
+
+def signed(scores: Floats) -> Floats:
+    """Return scores (n, S) with the largest of each column positive."""
+    largest = np.abs(scores).argmax(axis=0)
+    signs = np.sign(scores[largest, np.arange(scores.shape[1])])
+    return np.asarray(scores * np.where(signs == 0, 1.0, signs))

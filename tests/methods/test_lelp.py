@@ -13,6 +13,7 @@ from fedkd.methods.kd import Kd
 from fedkd.methods.lelp import Lelp
 from fedkd.models.heads import Layout
 from fedkd.scenario import Labels, MethodSpec
+from fedkd.subclass.landmarks import landmark_grams, landmarks
 from fedkd.transport.ground_cost import label_space
 
 ROWS, LABELS, WIDTH = 60, 2, 16
@@ -34,6 +35,11 @@ def answered(make_intake, space):
             for number, party in enumerate(intake.parties):
                 if question.kind == "embeddings":
                     values = draw.normal(size=(ROWS, WIDTH + number))
+                elif question.kind == "grams":
+                    vectors = draw.normal(size=(ROWS, WIDTH + number))
+                    chosen = landmarks(ROWS, question.split.landmarks, question.split.seed)
+                    member = question.membership.astype(np.float64)
+                    values = landmark_grams(vectors, member, chosen)
                 else:
                     values = draw.normal(size=(ROWS, LABELS, method.subclasses))
                 if question.kind == "subclasses":
@@ -179,6 +185,8 @@ def test_temperature_is_left_to_held_out_rows_unless_given():
         ({"rotation": "hadamard"}, "power of 2"),
         ({"splitter": "oracle", "design": "a2"}, "design"),
         ({"splitter": "k-means", "design": "b2"}, "splitter"),
+        ({"splitter": "learned", "design": "b1"}, "design"),
+        ({"design": "b2", "landmarks": 1}, "greater than or equal to 2"),
         ({"normalise_weights": False}, "normalise_weights"),
     ],
 )
