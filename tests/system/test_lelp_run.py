@@ -231,3 +231,16 @@ def test_teachers_may_learn_their_subclasses_with_their_labels(tmp_path):
     np.testing.assert_allclose(np.load(file), inside, atol=2e-3)
     told = {e["mechanism"] for e in read_json_lines(party.folder / "ledger.jsonl")}
     assert "3 subclasses that the teacher learnt with its labels" in told
+
+
+def test_what_is_learnt_beside_a_student_is_not_kept(tmp_path):
+    names = ["embedding-distillation", "fitnet", "vid", "rkd", "crd"]
+    scenario = lelp(tmp_path, method=[{"name": n, "label": n} for n in ["kd", *names]])
+    folder = run_scenario(scenario).seeds[0]
+    assert set(read_json(folder.result)["methods"]) == {"kd", *names}
+    asked = {e["request"] for e in folder.records("ledger") if e["kind"] == "embeddings"}
+    assert len({request.split("/")[1] for request in asked}) == 1
+    plain = classifier.load(folder.student("kd")).module.state_dict()
+    for name in names:
+        known = classifier.load(folder.student(name)).module.state_dict()
+        assert {k: v.shape for k, v in known.items()} == {k: v.shape for k, v in plain.items()}
