@@ -22,6 +22,7 @@ from fedkd.run.folder import RunFolder
 from fedkd.scenario import Model
 from fedkd.seeds import seed_for
 from fedkd.transport.ground_cost import LabelSpace
+from server.subclasses import write_subclasses
 from server.teaching import Lesson, teach
 
 Probabilities = NDArray[np.float64]
@@ -54,6 +55,8 @@ class Distillery:
         if not stored.is_file():
             chosen = self.choose(method, intake, space)
             targets = chosen.targets(intake, space)
+            texts = [] if self.model.model == "mlp" else self.transfer
+            write_subclasses(self.folder, method.key, targets, intake.parties, texts)
             probs = self.fit(Lesson(chosen, targets, intake, space), home, method.key)
             for warning in targets.warnings:
                 self.folder.warn(f"{method.key}: {warning}")

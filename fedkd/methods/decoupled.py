@@ -29,6 +29,27 @@ class Aim:
     share: float
 
 
+def balance(soft: Tensor, fine: Tensor, temperature: float) -> float:
+    """Return how much of the subclass term keeps it from teaching more than the labels do, ≤ 1.
+
+    What a term can teach is what it falls by from a student that ignores its input to one that is
+    right: the mutual information of rows and labels at τ, times τ², and that of rows and
+    subclasses given the label. Teachers that are sure of their labels get 1. Unsure ones say
+    little of labels at a high τ, while their scores are scaled to say as much as ever of
+    subclasses: unbalanced, these then take the student over.
+    """
+    soft, fine = soft.double(), fine.double()
+    labels = temperature**2 * (entropy(soft.mean(dim=0)) - entropy(soft) / len(soft))
+    known = [entropy(part) - entropy(part.sum(dim=-1)) for part in (fine.mean(dim=0), fine)]
+    subclasses = known[0] - known[1] / len(fine)
+    return float(min(1.0, max(0.0, float(labels)) / max(float(subclasses), 1e-12)))
+
+
+def entropy(masses: Tensor) -> Tensor:
+    """Return −Σ m log m over all of a tensor, 0 log 0 being 0."""
+    return -torch.xlogy(masses, masses).sum()
+
+
 class Decoupled(torch.autograd.Function):
     """τ² CE(p, softmax(a/τ)) − λ Σ_h Σ_c Σ_s q log softmax_s(f), the mean over a batch.
 

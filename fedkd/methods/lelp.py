@@ -14,9 +14,9 @@ from torch import Tensor
 from fedkd.errors import expected
 from fedkd.intake import Intake
 from fedkd.methods import designs
-from fedkd.methods.decoupled import Aim, decoupled
+from fedkd.methods.decoupled import Aim, balance, decoupled
 from fedkd.methods.kd import Consensual, consensus_targets
-from fedkd.methods.method import Floats, Targets, check_logits
+from fedkd.methods.method import Floats, Method, Targets, check_logits
 from fedkd.models.heads import Layout
 from fedkd.release import ReleaseKind
 from fedkd.subclass.basis import Rotation
@@ -26,6 +26,7 @@ from fedkd.transport.ground_cost import LabelSpace
 
 Positive = Annotated[float, Field(gt=0)]
 Design = Literal["a0", "a1", "a2", "b1", "b2"]
+SHARES = (1.0, 0.3, 0.1, 0.0)
 ASKS: dict[Design, FurtherKind] = {
     "a0": "subclasses",
     "a1": "subclasses",
@@ -55,7 +56,9 @@ class Lelp(Consensual):
 
     ``loss`` ``decoupled`` is τ² KL(p̄^τ ‖ softmax(a/τ)) + λ Σ_c p̄_c^τ KL(r_c ‖ softmax_s f_c)
     with a = logsumexp_s f; ``joint`` is the paper's τ² KL(q ‖ softmax(f/τ)). With several heads
-    a and the second term are means over them. The student answers with softmax(a).
+    a and the second term are means over them. The student answers with softmax(a). λ is ``share``
+    times :func:`~fedkd.methods.decoupled.balance`, which is 1 for teachers that are sure, unless
+    ``balanced`` is off.
 
     ``splitter`` ``learned`` is subclass distillation (Müller et al., arXiv 2002.03936): the
     teachers were trained with S outputs a label (``[teacher] subclasses``) and send those; the
@@ -71,7 +74,10 @@ class Lelp(Consensual):
     subclasses: Annotated[int, Field(ge=1)] = Field(5, description="S, subclasses of a label")
     beta: Positive = Field(0.25, description="temperature of the subclasses; joint: about τ/4")
     temperature: Positive = Field(4.0, description="τ of labels")
-    share: Annotated[float, Field(ge=0)] = Field(1.0, description="λ of the subclass term")
+    share: Annotated[float, Field(ge=0)] | Literal["tuned"] = Field(
+        1.0, description="λ of the subclass term; 'tuned' chooses it without labels"
+    )
+    balanced: bool = Field(True, description="less of it where teachers say little of labels")
     splitter: Splitter | Literal["oracle"] = Field("pca", description="how rows are split")
     null_projection: bool = Field(True, description="take out what the teacher's head reads")
     rotation: Rotation = Field("random", description="turn the axes so that none matters more")
@@ -118,8 +124,16 @@ class Lelp(Consensual):
             self.splitter if self.splitter != "pca" else None,
             self.weights if self.weights != "uniform" else None,
             self.class_targets if self.class_targets != "logits" else None,
+            "tuned" if self.share == "tuned" else None,
         )
         return "/".join(("lelp", self.design, self.objective, *(e for e in extras if e)))
+
+    @property
+    def candidates(self) -> tuple[Method, ...]:
+        """This method with each share where it is tuned, as ``kd`` is over temperatures."""
+        if self.share != "tuned":
+            return (self,)
+        return tuple(self.model_copy(update={"share": value}) for value in SHARES)
 
     @property
     def asks(self) -> tuple[ReleaseKind, ...]:
@@ -146,7 +160,7 @@ class Lelp(Consensual):
         return tuple(Question(kind, split, membership) for kind, split in self.splits)
 
     def targets(self, intake: Intake, space: LabelSpace) -> Targets:
-        """Return p̄, p̄^τ as ``soft``, and ``fine`` (rows, heads, labels, S), which is p̄^τ ⊗ r.
+        """Return p̄, p̄^τ as ``soft``, λ, and ``fine`` (rows, heads, labels, S), which is p̄^τ ⊗ r.
 
         A head's part of a row is divided by the heads present there; their sum over heads and
         subclasses is p̄^τ.
@@ -163,9 +177,13 @@ class Lelp(Consensual):
         absent = int((~there).any(axis=1).sum())
         if absent:
             notes = (*notes, f"{absent} rows lack the subclasses of a teacher")
+        taught = torch.from_numpy(fine.astype(np.float32))
+        given = 1.0 if self.share == "tuned" else self.share
+        if self.balanced:
+            given *= balance(base.tensors["soft"], taught, self.temperature)
         return replace(
             base,
-            tensors={**base.tensors, "fine": torch.from_numpy(fine.astype(np.float32))},
+            tensors={**base.tensors, "fine": taught, "share": torch.tensor(given)},
             layout=Layout(fine.shape[1], fine.shape[3]),
             notes=notes,
         )
@@ -182,7 +200,8 @@ class Lelp(Consensual):
         outputs = layout.unfold(logits)
         fine, soft = targets.tensors["fine"], targets.tensors["soft"]
         if self.objective == "decoupled":
-            return decoupled(outputs, Aim(soft, fine, tau, self.share), rows)
+            share = targets.tensors["share"].item()
+            return decoupled(outputs, Aim(soft, fine, tau, share), rows)
         log_student = torch.log_softmax((outputs / tau).flatten(2), dim=2)
         wanted = fine[rows].to(outputs).flatten(2)
         return -(tau**2) * (wanted * log_student).sum() / len(logits)
