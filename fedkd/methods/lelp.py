@@ -222,7 +222,9 @@ class Lelp(Consensual):
             case "b1":
                 return designs.split_here(intake, question, consensus, self._split), ()
         combine = designs.aligned if self.design == "a2" else designs.joined
-        return softened(combine(intake, question, consensus, self._split), self.beta)[:, None], ()
+        found = softened(combine(intake, question, consensus, self._split), self.beta)
+        seen = f"the server saw each party's {question.kind}: there is no secure summation of them"
+        return found[:, None], (seen,)
 
     @property
     def _split(self) -> Split:

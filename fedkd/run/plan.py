@@ -24,7 +24,7 @@ from fedkd.subclass.question import columns
 class Plan:
     """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire.
 
-    ``further_bytes`` are those of subclasses, scores and embeddings, of the party with the widest.
+    ``further_bytes`` are those of subclasses, scores, Grams and embeddings, of the widest party.
     """
 
     scenario: Scenario

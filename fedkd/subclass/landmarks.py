@@ -47,9 +47,10 @@ def landmark_scores(
     """Return the leading principal scores (n, ≤ count) of rows from summed Gram columns (n, m).
 
     Williams and Seeger (NIPS 2000): with W the rows ``places`` of C, features C W^(−1/2) have
-    C W⁺ Cᵀ as their Gram matrix, which is the whole Gram matrix where the landmarks span it; their
-    PCA with row ``weights`` is that of :func:`~fedkd.subclass.align.gram_scores`. ``precision`` is
-    the relative error of the columns; directions of W that such an error could make are left out.
+    C W⁺ Cᵀ as their Gram matrix. Where the landmarks span the embeddings that is the whole Gram
+    matrix, and PCA of the features with row ``weights`` is that of the embeddings side by side.
+    The largest score of each column is positive. ``precision`` is the relative error of the
+    columns; directions of W that such an error could make are left out.
     """
     corner = columns[places]
     values, vectors = np.linalg.eigh((corner + corner.T) / 2)

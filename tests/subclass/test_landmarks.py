@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedkd.subclass.align import gram_scores, standing
+from fedkd.subclass.align import signed, standing
+from fedkd.subclass.basis import principal_basis
 from fedkd.subclass.landmarks import landmark_grams, landmark_scores, landmarks
+from fedkd.subclass.statistics import block_moments
 
 ROWS = 400
 DRAW = np.random.default_rng(0)
@@ -16,6 +18,13 @@ def teachers(widths: tuple[int, ...]) -> list[np.ndarray]:
     """Embeddings of one population seen by several teachers, with a spectrum that falls."""
     hidden = DRAW.normal(size=(ROWS, 24)) * 0.8 ** np.arange(24)
     return [hidden @ DRAW.normal(size=(24, width)) + 3 for width in widths]
+
+
+def side_by_side(embeddings, weights, count: int) -> np.ndarray:
+    """Scores of the leading axes of all embeddings in one row, each teacher counting alike."""
+    blocks = [standing(h, weights, 1 / len(embeddings)) for h in embeddings]
+    joined = np.concatenate(blocks, axis=1)
+    return signed(principal_basis(block_moments(joined, weights), count).scores(joined))
 
 
 def summed(embeddings, member, places):
@@ -29,8 +38,7 @@ def test_landmarks_that_span_the_embeddings_lose_nothing(count):
     columns = summed(embeddings, member, places)
     for label in range(2):
         weights = member[:, label]
-        blocks = [standing(h, weights, weights.sum() / 3) for h in embeddings]
-        exact = gram_scores(sum(b @ b.T for b in blocks), weights, 4)
+        exact = side_by_side(embeddings, weights, 4)
         found = landmark_scores(columns[:, label], places, weights, 4)
         np.testing.assert_allclose(found, exact, atol=1e-7)
 
@@ -38,8 +46,7 @@ def test_landmarks_that_span_the_embeddings_lose_nothing(count):
 def test_fewer_landmarks_find_nearly_the_same_leading_axes():
     embeddings, member = teachers((60, 90)), DRAW.random((ROWS, 1))
     weights = member[:, 0]
-    blocks = [standing(h, weights, 0.5) for h in embeddings]
-    exact = gram_scores(sum(b @ b.T for b in blocks), weights, 3)
+    exact = side_by_side(embeddings, weights, 3)
     places = landmarks(ROWS, 16, 0)
     found = landmark_scores(summed(embeddings, member, places)[:, 0], places, weights, 3)
     cosines = np.linalg.svd(np.linalg.qr(found)[0].T @ np.linalg.qr(exact)[0])[1]

@@ -208,7 +208,9 @@ def test_the_plan_tells_the_bytes_of_the_answers(traffic, tmp_path):
         assert abs(sent - plan.further_bytes) <= 0.05 * sent
 
 
-@pytest.mark.parametrize("name", ["lelp-digits", "lelp-synthetic", "lelp-federated", "lelp-companions"])
+@pytest.mark.parametrize(
+    "name", ["lelp-digits", "lelp-synthetic", "lelp-federated", "lelp-companions"]
+)
 def test_shipped_scenarios_run(name, tmp_path):
     file = Path(__file__).parents[2] / "scenarios" / f"{name}.toml"
     changes = [f"run.out={tmp_path}", "seeds=[0]", "student.steps=20", "teacher.steps=40"]
