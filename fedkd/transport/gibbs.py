@@ -18,6 +18,16 @@ TILE = 8
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A kernel without its diagonal, and its transpose, in tiles; the diagonal; the mean rest."""
+
+    forth: Tensor
+    back: Tensor
+    diagonal: Tensor
+    mean: float
+
+
+@dataclass(frozen=True)
 class Gibbs:
     """A cost (labels, labels) float64, its ε, and exp(−C/ε) in the dtypes that can hold it."""
 
@@ -31,16 +41,16 @@ class Gibbs:
         coarse = dtype == torch.float32 and tolerance >= FINEST_FLOAT32
         return self.single if coarse and self.single is not None else self.double
 
-    def packed(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    def packed(self, kernel: Tensor) -> Packed:
         """Return ``kernel`` and its transpose in tiles, as the compiled solver reads them."""
         return self._packed_single if kernel is self.single else self._packed_double
 
     @cached_property
-    def _packed_single(self) -> tuple[Tensor, Tensor]:
+    def _packed_single(self) -> Packed:
         return _pack_both(self.single)
 
     @cached_property
-    def _packed_double(self) -> tuple[Tensor, Tensor]:
+    def _packed_double(self) -> Packed:
         return _pack_both(self.double)
 
 
@@ -66,10 +76,15 @@ def gibbs_kernel(cost: Tensor, epsilon: float) -> Gibbs:
     return Gibbs(exact, float(epsilon), single, double)
 
 
-def _pack_both(kernel: Tensor | None) -> tuple[Tensor, Tensor]:
+def _pack_both(kernel: Tensor | None) -> Packed:
     assert kernel is not None
-    forth = _pack(kernel)
-    return forth, forth if torch.equal(kernel, kernel.T) else _pack(kernel.T)
+    labels = len(kernel)
+    diagonal = kernel.new_ones(-(-labels // TILE) * TILE)
+    diagonal[:labels] = kernel.diagonal()
+    rest = kernel - torch.diag(kernel.diagonal())
+    forth = _pack(rest)
+    back = forth if torch.equal(rest, rest.T) else _pack(rest.T)
+    return Packed(forth, back, diagonal, float(rest.sum()) / max(1, labels * (labels - 1)))
 
 
 def _pack(kernel: Tensor) -> Tensor:

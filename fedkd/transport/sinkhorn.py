@@ -127,19 +127,13 @@ def divergence(
 
 
 def potentials(
-    a: Tensor,
-    b: Tensor,
-    gibbs: Gibbs,
-    iterations: int,
-    tolerance: float,
-    *,
-    start: Tensor | None = None,
+    a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float
 ) -> Potentials:
     """Return the dual potentials for rows known to be distributions; see :func:`solve`.
 
-    Row k of ``a`` (rows, labels) serves rows k·n … k·n + n − 1 of ``b`` (rows · n, labels);
-    ``start`` (rows · n, labels) is a guess of f/ε. One or two labels have a closed form. Otherwise
-    the kernel domain serves first; rows that leave its range are solved again in the log domain.
+    Row k of ``a`` (rows, labels) serves rows k·n … k·n + n − 1 of ``b`` (rows · n, labels). One or
+    two labels have a closed form. Otherwise the kernel domain serves first; rows that leave its
+    range are solved again in the log domain.
     """
     repeat = len(b) // max(1, len(a))
     if len(gibbs.cost) <= 2 or not len(b):
@@ -148,14 +142,13 @@ def potentials(
     if kernel is None:
         return _in_logs(_repeated(a, repeat), b, gibbs, iterations, tolerance)
     x, y = a.detach().to(kernel.dtype), b.to(kernel.dtype)
-    begin = None if start is None else torch.exp(start.to(kernel.dtype))
     if scale_compiled is not None and not x.is_cuda:
         s, q, count, error = scale_compiled(
-            x, y, gibbs, kernel, begin, iterations=iterations, tolerance=tolerance
+            x, y, gibbs, kernel, iterations=iterations, tolerance=tolerance
         )
     else:
         s, q, count, error = scale_in_torch(
-            _repeated(x, repeat), y, kernel, begin, iterations=iterations, tolerance=tolerance
+            _repeated(x, repeat), y, kernel, iterations=iterations, tolerance=tolerance
         )
     f, g = s.log_().mul_(-gibbs.epsilon), q.log_().mul_(-gibbs.epsilon)
     found = _centred((f, g, count, error), a.dtype)
