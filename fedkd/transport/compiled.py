@@ -1,7 +1,7 @@
 """Sinkhorn with one shared kernel, compiled: many instances abreast, each leaving when it is done.
 
-An instance sits in a lane; a lane whose instance has converged takes the next one. What happens in
-a lane does not depend on the others, so an answer is the same bit for bit in any company.
+A slot whose instance has converged takes the next one. What happens in a slot does not depend on
+the others, so an answer is the same bit for bit in any company.
 """
 
 from __future__ import annotations
@@ -14,20 +14,28 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from fedkd.transport.gibbs import TILE, Gibbs
-from fedkd.transport.lanes import lanes, measure_then_update, update_then_measure
+from fedkd.transport import half_step
+from fedkd.transport.gibbs import Gibbs
 
-first_half: Any = update_then_measure
-second_half: Any = measure_then_update
+begin: Any = half_step.begin
+multiply_one: Any = half_step.multiply_one
+multiply_two: Any = half_step.multiply_two
+multiply_three: Any = half_step.multiply_three
+update_then_measure: Any = half_step.update_then_measure
+measure_then_update: Any = half_step.measure_then_update
+
 Floats = NDArray[np.floating]
+Whole = NDArray[np.int64]
 Scaled = tuple[Tensor, Tensor, Tensor, Tensor]
 
 # Mass below this is no mass: denormal numbers would slow every product a hundredfold.
 FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
 MOST_RELAXED = 0.75
 WORST_RATE = 0.9995
-LEAST = 1e-30
+SLOTS = 64
+ABREAST = half_step.ABREAST
 
 
 def scale_compiled(
@@ -35,23 +43,26 @@ def scale_compiled(
 ) -> Scaled:
     """Return G v and b/v (pairs, labels), the steps taken and the L1 marginal error (pairs,).
 
-    Alternates v and u = a/(G v) as Sinkhorn does, but in each half-step solves for both scalings of
-    a label, with those of the other labels held: most of a label's mass stays where it is, and
-    that part of the plan is what Sinkhorn is slow to settle. Over-relaxed: the rate of each
-    instance is read off its error, and w = 2/(1 + √(1 − rate)) follows it (Young 1971; for
-    Sinkhorn: Thibault et al. 2021, Algorithms 14(5)). ``b`` is (pairs, labels) and row k of ``a``
-    serves pairs k·n … k·n + n − 1. The error is that of both marginals before the last half-step,
-    a bound of that of the plan returned.
+    Alternates v and u as Sinkhorn does, but in each half-step solves for both scalings of a label,
+    with those of the other labels held: most of a label's mass stays where it is, and that part of
+    the plan is what Sinkhorn is slow to settle. Over-relaxed: the rate of each instance is read
+    off its error, and w = 2/(1 + √(1 − rate)) follows it (Young 1971; for Sinkhorn: Thibault et al.
+    2021, Algorithms 14(5)). ``b`` is (pairs, labels) and row k of ``a`` serves pairs k·n … k·n + n
+    − 1. The error is that of both marginals before the last half-step, a bound of that of the plan
+    returned.
     """
-    packed = gibbs.packed(kernel)
-    labels = b.shape[1]
+    packed, labels = gibbs.packed(kernel), b.shape[1]
+    width = len(packed.diagonal)
+    x, y = (
+        functional.pad(functional.threshold(rows, FAINT[b.dtype], 0), (0, width - labels))
+        for rows in (a, b)
+    )
     sums = b.new_empty(2, len(b), labels)
     steps, error = torch.empty(len(b), dtype=torch.int64), b.new_empty(len(b))
     _solve(
-        a.contiguous().numpy(), b.contiguous().numpy(), packed.forth.numpy(), packed.back.numpy(),
+        x.view(-1).numpy(), y.view(-1).numpy(), packed.forth.numpy(), packed.back.numpy(),
         packed.diagonal.numpy(), packed.mean, max(1, len(b) // max(1, len(a))), iterations,
-        tolerance, FAINT[b.dtype], lanes(8 * b.element_size()), sums.numpy(), steps.numpy(),
-        error.numpy(),
+        tolerance, sums.numpy(), steps.numpy(), error.numpy(),
     )  # fmt: skip
     return sums[0], sums[1], steps, error
 
@@ -66,49 +77,20 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compile
-def _step(
-    forth: Floats, back: Floats, diagonal: Floats, a: Floats, b: Floats, u: Floats, v: Floats,
-    s: Floats, q: Floats, share: Floats, error: Floats, labels: int,
+def _multiply(
+    rows: Floats, slots: Whole, first: int, kernel: Floats, labels: int, sums: Floats, width: int,
+    panels: int,
 ) -> None:  # fmt: skip
-    error[:] = 0
-    for row in range(0, diagonal.size, TILE):
-        first_half(back, u, v, b, a, s, q, diagonal, share, error, row, labels)
-    for row in range(0, diagonal.size, TILE):
-        second_half(forth, v, u, a, b, q, s, diagonal, share, error, row, labels)
-
-
-@_compile
-def _seat(
-    pair: int, lane: int, a: Floats, b: Floats, teachers: int, diagonal: Floats, mean: float,
-    faint: float, source: Floats, goal: Floats, u: Floats, v: Floats, s: Floats, guess: Floats,
-) -> None:  # fmt: skip
-    """Put a pair into a lane: its marginals, and scalings to begin with.
-
-    Were the labels equally far apart, all sums over the other labels would be about √(mean · mass
-    to be moved); u is what each label makes of that.
-    """
-    number, labels, width = b.dtype.type, b.shape[1], source.size // diagonal.size
-    none, four = number(0), number(4)
-    x, y = a[pair // teachers], b[pair]
-    for i in range(labels):
-        source[i * width + lane] = x[i] if x[i] > faint else none
-        goal[i * width + lane] = v[i * width + lane] = y[i] if y[i] > faint else none
-    moved = none
-    for i in range(labels):
-        guess[i] = max(x[i] - y[i], none)
-        moved += guess[i]
-    level = np.sqrt(number(mean) * moved + number(LEAST))
-    for i in range(labels):
-        product = level * level / diagonal[i]
-        lean = x[i] - y[i] - product
-        high = np.sqrt(lean * lean + four * x[i] * product) + abs(lean)
-        above, below = high, level + level
-        if lean <= 0:
-            above, below = (x[i] + x[i]) * level, diagonal[i] * high
-        guess[i] = above / below
-    for i in range(labels):
-        u[i * width + lane] = guess[i] if x[i] > faint else none
-        s[i * width + lane] = level
+    """Multiply eight rows with the kernel, three panels at a time and never one if two can be."""
+    panel = 0
+    while panels - panel >= 5 or panels - panel == 3:
+        multiply_three(rows, slots, first, kernel, labels, sums, width, panel)
+        panel += 3
+    while panels - panel >= 2:
+        multiply_two(rows, slots, first, kernel, labels, sums, width, panel)
+        panel += 2
+    if panel < panels:
+        multiply_one(rows, slots, first, kernel, labels, sums, width, panel)
 
 
 @_compile
@@ -127,44 +109,62 @@ def _relaxed(share: float, rate: float) -> float:
 @_compile
 def _solve(
     a: Floats, b: Floats, forth: Floats, back: Floats, diagonal: Floats, mean: float,
-    teachers: int, iterations: int, tolerance: float, faint: float, width: int,
-    sums: Floats, steps: NDArray[np.int64], errors: Floats,
+    teachers: int, iterations: int, tolerance: float, answers: Floats, steps: Whole, errors: Floats,
 ) -> None:  # fmt: skip
-    pairs, labels = b.shape
-    source, goal, u, v, s, q = np.zeros((6, diagonal.size * width), b.dtype)
-    share, error = np.zeros((2, width), b.dtype)
-    guess, before = np.zeros(labels, b.dtype), np.zeros(width)
-    pair, count = np.full(width, -1), np.zeros(width, np.int64)
-    busy = following = min(width, pairs)
-    for lane in range(following):
-        pair[lane] = lane
-        _seat(lane, lane, a, b, teachers, diagonal, mean, faint, source, goal, u, v, s, guess)
-    while busy:
-        _step(forth, back, diagonal, source, goal, u, v, s, q, share, error, labels)
-        for lane in range(width):
-            if pair[lane] < 0:
-                continue
-            count[lane] += 1
-            step, off = count[lane], error[lane]
-            if step < iterations and off > tolerance:
+    _, pairs, labels = answers.shape
+    number, width = b.dtype.type, diagonal.size
+    panels = width * b.itemsize // 64
+    u, v, s, q = np.zeros((4, (SLOTS + 1) * width), b.dtype)
+    share, off = np.zeros((2, SLOTS), b.dtype)
+    before = np.zeros(SLOTS)
+    pair, count = np.zeros((2, SLOTS), np.int64)
+    # The active slots in front, then the spare one that fills a group of eight.
+    slots = np.full(SLOTS + ABREAST, SLOTS)
+    active = following = 0
+    for slot in range(min(SLOTS, pairs)):
+        slots[slot] = slot
+        active += 1
+        pair[slot] = following
+        begin(a, following // teachers, b, following, diagonal, number(mean), u, s, slot)
+        following += 1
+    while active:
+        for first in range(0, active, ABREAST):
+            _multiply(u, slots, first, forth, labels, q, width, panels)
+            for k in range(first, min(first + ABREAST, active)):
+                i = slots[k]
+                off[i] = update_then_measure(
+                    q, s, u, v, i, b, pair[i], a, pair[i] // teachers, diagonal, share[i]
+                )
+            _multiply(v, slots, first, back, labels, s, width, panels)
+            for k in range(first, min(first + ABREAST, active)):
+                i = slots[k]
+                off[i] += measure_then_update(
+                    s, q, v, u, i, a, pair[i] // teachers, b, pair[i], diagonal, share[i]
+                )
+        k = 0
+        while k < active:
+            i = slots[k]
+            k += 1
+            count[i] += 1
+            step, error, done = count[i], off[i], pair[i]
+            if step < iterations and error > tolerance:
                 # The first steps tell nothing of the rate; two are taken with every share.
                 if step > 2 and step % 2:
-                    share[lane] = _relaxed(share[lane], off / before[lane])
-                before[lane] = off
+                    share[i] = _relaxed(share[i], error / before[i])
+                before[i] = error
                 continue
-            done = pair[lane]
-            for i in range(labels):
-                at = i * width + lane
-                sums[0, done, i] = s[at] + diagonal[i] * v[at]
-                sums[1, done, i] = goal[at] / v[at] if goal[at] > 0 else q[at] + diagonal[i] * u[at]
-            steps[done], errors[done] = step, off
-            pair[lane], count[lane], share[lane] = -1, 0, 0
+            line, goal = i * width, done * width
+            for j in range(labels):
+                answers[0, done, j] = s[line + j] + diagonal[j] * v[line + j]
+                wanted = b[goal + j]
+                rest = q[line + j] + diagonal[j] * u[line + j]
+                answers[1, done, j] = wanted / v[line + j] if wanted > 0 else rest
+            steps[done], errors[done] = step, error
+            share[i], count[i] = 0, 0
             if following < pairs:
-                pair[lane] = following
-                _seat(
-                    following, lane, a, b, teachers, diagonal, mean, faint, source, goal, u, v, s,
-                    guess,
-                )  # fmt: skip
+                pair[i] = following
+                begin(a, following // teachers, b, following, diagonal, number(mean), u, s, i)
                 following += 1
             else:
-                busy -= 1
+                k, active = k - 1, active - 1
+                slots[k], slots[active] = slots[active], SLOTS

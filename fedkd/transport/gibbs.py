@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedkd.errors import expected
 
@@ -14,12 +15,17 @@ from fedkd.errors import expected
 RANGE_FLOAT32 = 60.0
 RANGE_FLOAT64 = 300.0
 FINEST_FLOAT32 = 1e-5
-TILE = 8
+VECTOR_BYTES = 64
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A kernel without its diagonal, and its transpose, in tiles; the diagonal; the mean rest."""
+    """A kernel without its diagonal as the compiled solver reads it.
+
+    ``forth`` and its transpose ``back`` are flat panels (columns/VECTOR, labels, VECTOR), with
+    zeros for the columns that fill the last; so is the ``diagonal``, with ones. ``mean`` is that of
+    the other entries.
+    """
 
     forth: Tensor
     back: Tensor
@@ -42,7 +48,7 @@ class Gibbs:
         return self.single if coarse and self.single is not None else self.double
 
     def packed(self, kernel: Tensor) -> Packed:
-        """Return ``kernel`` and its transpose in tiles, as the compiled solver reads them."""
+        """Return ``kernel`` as the compiled solver reads it."""
         return self._packed_single if kernel is self.single else self._packed_double
 
     @cached_property
@@ -78,18 +84,15 @@ def gibbs_kernel(cost: Tensor, epsilon: float) -> Gibbs:
 
 def _pack_both(kernel: Tensor | None) -> Packed:
     assert kernel is not None
-    labels = len(kernel)
-    diagonal = kernel.new_ones(-(-labels // TILE) * TILE)
-    diagonal[:labels] = kernel.diagonal()
+    labels, vector = len(kernel), VECTOR_BYTES // kernel.element_size()
     rest = kernel - torch.diag(kernel.diagonal())
-    forth = _pack(rest)
-    back = forth if torch.equal(rest, rest.T) else _pack(rest.T)
+    forth = _panels(rest, vector)
+    back = forth if torch.equal(rest, rest.T) else _panels(rest.T, vector)
+    diagonal = functional.pad(kernel.diagonal(), (0, -labels % vector), value=1.0)
     return Packed(forth, back, diagonal, float(rest.sum()) / max(1, labels * (labels - 1)))
 
 
-def _pack(kernel: Tensor) -> Tensor:
-    """Return the rows in groups of eight, each group column by column, flat; zeros fill it up."""
-    labels = len(kernel)
-    padded = kernel.new_zeros(-(-labels // TILE) * TILE, labels)
-    padded[:labels] = kernel
-    return padded.view(-1, TILE, labels).transpose(1, 2).reshape(-1).contiguous()
+def _panels(grid: Tensor, vector: int) -> Tensor:
+    labels = len(grid)
+    filled = functional.pad(grid, (0, -labels % vector))
+    return filled.view(labels, -1, vector).transpose(0, 1).reshape(-1).contiguous()

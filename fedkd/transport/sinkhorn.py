@@ -126,9 +126,7 @@ def divergence(
     return biased(a, b) - own + (own.detach() - biased(b, b)) / 2
 
 
-def potentials(
-    a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float
-) -> Potentials:
+def potentials(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float) -> Potentials:
     """Return the dual potentials for rows known to be distributions; see :func:`solve`.
 
     Row k of ``a`` (rows, labels) serves rows k·n … k·n + n − 1 of ``b`` (rows · n, labels). One or
