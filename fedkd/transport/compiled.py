@@ -16,32 +16,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fedkd.transport import half_step
-from fedkd.transport.gibbs import Gibbs
+from fedkd.transport import elimination, products
+from fedkd.transport.gibbs import VECTOR_BYTES, Gibbs
 
-begin: Any = half_step.begin
-multiply_one: Any = half_step.multiply_one
-multiply_two: Any = half_step.multiply_two
-multiply_three: Any = half_step.multiply_three
-update_then_measure: Any = half_step.update_then_measure
-measure_then_update: Any = half_step.measure_then_update
+begin: Any = elimination.begin
+finish: Any = elimination.finish
+measure_then_update: Any = elimination.measure_then_update
+update_then_measure: Any = elimination.update_then_measure
+multiply_one: Any = products.multiply_one
+multiply_two: Any = products.multiply_two
+multiply_three: Any = products.multiply_three
 
 Floats = NDArray[np.floating]
 Whole = NDArray[np.int64]
-Scaled = tuple[Tensor, Tensor, Tensor, Tensor]
+Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 # Mass below this is no mass: denormal numbers would slow every product a hundredfold.
 FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
 MOST_RELAXED = 0.75
 WORST_RATE = 0.9995
 SLOTS = 64
-ABREAST = half_step.ABREAST
+ABREAST = products.ABREAST
 
 
-def scale_compiled(
+def solve_compiled(
     a: Tensor, b: Tensor, gibbs: Gibbs, kernel: Tensor, *, iterations: int, tolerance: float
-) -> Scaled:
-    """Return G v and b/v (pairs, labels), the steps taken and the L1 marginal error (pairs,).
+) -> Solved:
+    """Return f of mean 0 and g (pairs, labels), the value, steps and L1 marginal error (pairs,).
 
     Alternates v and u as Sinkhorn does, but in each half-step solves for both scalings of a label,
     with those of the other labels held: most of a label's mass stays where it is, and that part of
@@ -49,22 +50,24 @@ def scale_compiled(
     off its error, and w = 2/(1 + √(1 − rate)) follows it (Young 1971; for Sinkhorn: Thibault et al.
     2021, Algorithms 14(5)). ``b`` is (pairs, labels) and row k of ``a`` serves pairs k·n … k·n + n
     − 1. The error is that of both marginals before the last half-step, a bound of that of the plan
-    returned.
+    returned. A row that left the range of the kernel is not a number.
     """
     packed, labels = gibbs.packed(kernel), b.shape[1]
-    width = len(packed.diagonal)
+    width = len(packed.filler)
     x, y = (
         functional.pad(functional.threshold(rows, FAINT[b.dtype], 0), (0, width - labels))
         for rows in (a, b)
     )
-    sums = b.new_empty(2, len(b), labels)
-    steps, error = torch.empty(len(b), dtype=torch.int64), b.new_empty(len(b))
+    f, g = b.new_empty(2, len(b), width)
+    value, error = b.new_empty(2, len(b))
+    steps = torch.empty(len(b), dtype=torch.int64)
     _solve(
         x.view(-1).numpy(), y.view(-1).numpy(), packed.forth.numpy(), packed.back.numpy(),
-        packed.diagonal.numpy(), packed.mean, max(1, len(b) // max(1, len(a))), iterations,
-        tolerance, sums.numpy(), steps.numpy(), error.numpy(),
+        packed.filler.numpy(), packed.tilt.numpy(), packed.mean, gibbs.epsilon, labels,
+        max(1, len(b) // max(1, len(a))), iterations, tolerance, f.view(-1).numpy(),
+        g.view(-1).numpy(), value.numpy(), steps.numpy(), error.numpy(),
     )  # fmt: skip
-    return sums[0], sums[1], steps, error
+    return f[:, :labels], g[:, :labels], value, steps, error
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,63 +111,60 @@ def _relaxed(share: float, rate: float) -> float:
 
 @_compile
 def _solve(
-    a: Floats, b: Floats, forth: Floats, back: Floats, diagonal: Floats, mean: float,
-    teachers: int, iterations: int, tolerance: float, answers: Floats, steps: Whole, errors: Floats,
+    a: Floats, b: Floats, forth: Floats, back: Floats, filler: Floats, tilt: Floats, mean: float,
+    epsilon: float, labels: int, teachers: int, iterations: int, tolerance: float, f: Floats,
+    g: Floats, values: Floats, steps: Whole, errors: Floats,
 ) -> None:  # fmt: skip
-    _, pairs, labels = answers.shape
-    number, width = b.dtype.type, diagonal.size
-    panels = width * b.itemsize // 64
+    number, width, pairs = b.dtype.type, filler.size, steps.size
+    panels = width * b.itemsize // VECTOR_BYTES
     u, v, s, q = np.zeros((4, (SLOTS + 1) * width), b.dtype)
-    share, off = np.zeros((2, SLOTS), b.dtype)
-    before = np.zeros(SLOTS)
-    pair, count = np.zeros((2, SLOTS), np.int64)
+    share, off, before = np.zeros((3, SLOTS), b.dtype)
+    # The pair of a slot, where it and its student are in b and a, and its steps.
+    pair, there, here, count = np.zeros((4, SLOTS), np.int64)
     # The active slots in front, then the spare one that fills a group of eight.
     slots = np.full(SLOTS + ABREAST, SLOTS)
-    active = following = 0
-    for slot in range(min(SLOTS, pairs)):
-        slots[slot] = slot
-        active += 1
-        pair[slot] = following
-        begin(a, following // teachers, b, following, diagonal, number(mean), u, s, slot)
-        following += 1
+    slots[: min(SLOTS, pairs)] = np.arange(min(SLOTS, pairs))
+    active = following = min(SLOTS, pairs)
+    pair[:active] = np.arange(active)
     while active:
+        for k in range(active):
+            i = slots[k]
+            if count[i] == 0:
+                there[i], here[i] = pair[i] * width, pair[i] // teachers * width
+                begin(a, here[i], b, there[i], number(mean), u, s, i * width, width)
         for first in range(0, active, ABREAST):
+            last = min(first + ABREAST, active)
             _multiply(u, slots, first, forth, labels, q, width, panels)
-            for k in range(first, min(first + ABREAST, active)):
+            for k in range(first, last):
                 i = slots[k]
                 off[i] = update_then_measure(
-                    q, s, u, v, i, b, pair[i], a, pair[i] // teachers, diagonal, share[i]
+                    q, s, u, v, i * width, b, there[i], a, here[i], share[i], width
                 )
             _multiply(v, slots, first, back, labels, s, width, panels)
-            for k in range(first, min(first + ABREAST, active)):
+            for k in range(first, last):
                 i = slots[k]
                 off[i] += measure_then_update(
-                    s, q, v, u, i, a, pair[i] // teachers, b, pair[i], diagonal, share[i]
+                    s, q, v, u, i * width, a, here[i], b, there[i], share[i], width
                 )
         k = 0
         while k < active:
             i = slots[k]
-            k += 1
             count[i] += 1
-            step, error, done = count[i], off[i], pair[i]
+            step, error, k = count[i], off[i], k + 1
             if step < iterations and error > tolerance:
                 # The first steps tell nothing of the rate; two are taken with every share.
                 if step > 2 and step % 2:
                     share[i] = _relaxed(share[i], error / before[i])
                 before[i] = error
                 continue
-            line, goal = i * width, done * width
-            for j in range(labels):
-                answers[0, done, j] = s[line + j] + diagonal[j] * v[line + j]
-                wanted = b[goal + j]
-                rest = q[line + j] + diagonal[j] * u[line + j]
-                answers[1, done, j] = wanted / v[line + j] if wanted > 0 else rest
-            steps[done], errors[done] = step, error
+            values[pair[i]] = finish(
+                s, q, u, v, i * width, a, here[i], b, there[i], filler, tilt, number(epsilon),
+                labels, width, f, g,
+            )  # fmt: skip
+            steps[pair[i]], errors[pair[i]] = step, error
             share[i], count[i] = 0, 0
             if following < pairs:
-                pair[i] = following
-                begin(a, following // teachers, b, following, diagonal, number(mean), u, s, i)
-                following += 1
+                pair[i], following = following, following + 1
             else:
                 k, active = k - 1, active - 1
                 slots[k], slots[active] = slots[active], SLOTS

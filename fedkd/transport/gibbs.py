@@ -20,16 +20,17 @@ VECTOR_BYTES = 64
 
 @dataclass(frozen=True)
 class Packed:
-    """A kernel without its diagonal as the compiled solver reads it.
+    """A kernel G as the compiled solver reads it: G D⁻¹ with D its diagonal, which is left out.
 
     ``forth`` and its transpose ``back`` are flat panels (columns/VECTOR, labels, VECTOR), with
-    zeros for the columns that fill the last; so is the ``diagonal``, with ones. ``mean`` is that of
-    the other entries.
+    zeros for the columns that fill the last. ``filler`` is one there and zero elsewhere, ``tilt``
+    log D; ``mean`` is that of the entries.
     """
 
     forth: Tensor
     back: Tensor
-    diagonal: Tensor
+    filler: Tensor
+    tilt: Tensor
     mean: float
 
 
@@ -85,11 +86,16 @@ def gibbs_kernel(cost: Tensor, epsilon: float) -> Gibbs:
 def _pack_both(kernel: Tensor | None) -> Packed:
     assert kernel is not None
     labels, vector = len(kernel), VECTOR_BYTES // kernel.element_size()
-    rest = kernel - torch.diag(kernel.diagonal())
-    forth = _panels(rest, vector)
-    back = forth if torch.equal(rest, rest.T) else _panels(rest.T, vector)
-    diagonal = functional.pad(kernel.diagonal(), (0, -labels % vector), value=1.0)
-    return Packed(forth, back, diagonal, float(rest.sum()) / max(1, labels * (labels - 1)))
+    own = kernel.diagonal()
+    rest = kernel / own - torch.eye(labels, dtype=kernel.dtype)
+    more = (0, -labels % vector)
+    return Packed(
+        forth=_panels(rest, vector),
+        back=_panels(rest.T, vector),
+        filler=functional.pad(torch.zeros_like(own), more, value=1.0),
+        tilt=functional.pad(own.log(), more),
+        mean=float(rest.sum()) / max(1, labels * (labels - 1)),
+    )
 
 
 def _panels(grid: Tensor, vector: int) -> Tensor:
