@@ -13,12 +13,12 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Literal
-
-import dp_accounting as dp
-from dp_accounting import pld, rdp
+from typing import TYPE_CHECKING, Any, Literal
 
 from fedkd.errors import FedkdError, expected
+
+if TYPE_CHECKING:
+    import dp_accounting as dp
 
 EventName = Literal["gaussian", "laplace", "randomised-response", "sampled-gaussian"]
 PLD_WORTH_IT = 40.0
@@ -154,6 +154,8 @@ def _collapsed(events: list[Event]) -> list[Event]:
 
 @lru_cache(maxsize=4096)
 def _rdp(events: tuple[Event, ...], delta: float) -> float:
+    from dp_accounting import rdp  # noqa: PLC0415  # half a second, for private parties alone
+
     # Of sampled Gaussians only whole orders have a closed form; the others may not converge.
     sampled = any(event.name == "sampled-gaussian" for event in events)
     orders = _WHOLE_ORDERS if sampled else None
@@ -167,6 +169,8 @@ def _rdp(events: tuple[Event, ...], delta: float) -> float:
 def _pld(events: tuple[Event, ...], delta: float) -> float:
     if events[0].name == "randomised-response":
         return _response_pld(events, delta)
+    from dp_accounting import pld  # noqa: PLC0415
+
     accountant = pld.PLDAccountant()
     for event in events:
         accountant.compose(_dp_event(event), event.count)
@@ -175,12 +179,14 @@ def _pld(events: tuple[Event, ...], delta: float) -> float:
 
 def _response_pld(events: tuple[Event, ...], delta: float) -> float:
     """Compose the distributions themselves: the accountant counts this event once, as of 0.6.0."""
-    losses = pld.privacy_loss_distribution
+    from dp_accounting import NeighboringRelation  # noqa: PLC0415
+    from dp_accounting.pld import privacy_loss_distribution as losses  # noqa: PLC0415
+
     total: Any = None
     for event in events:
         single = losses.from_randomized_response(
             _response_noise(event), event.labels,
-            neighboring_relation=dp.NeighboringRelation.REPLACE_ONE,
+            neighboring_relation=NeighboringRelation.REPLACE_ONE,
         )  # fmt: skip
         several = single.self_compose(event.count) if event.count > 1 else single
         total = several if total is None else total.compose(several)
@@ -188,12 +194,16 @@ def _response_pld(events: tuple[Event, ...], delta: float) -> float:
 
 
 def _relation(event: Event) -> dp.NeighboringRelation:
+    import dp_accounting as dp  # noqa: PLC0415
+
     if event.name == "randomised-response":
         return dp.NeighboringRelation.REPLACE_ONE
     return dp.NeighboringRelation.ADD_OR_REMOVE_ONE
 
 
 def _dp_event(event: Event) -> dp.DpEvent:
+    import dp_accounting as dp  # noqa: PLC0415
+
     match event.name:
         case "gaussian":
             return dp.GaussianDpEvent(event.noise)

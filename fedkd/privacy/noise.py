@@ -62,7 +62,8 @@ class Stream:
     def laplace(self, shape: tuple[int, ...]) -> Floats:
         """Return Laplace float64 numbers of scale 1, by inversion."""
         centred = self.uniform(shape) - 0.5
-        return -np.sign(centred) * np.log1p(-2 * np.abs(centred))
+        values: Floats = -np.sign(centred) * np.log1p(-2 * np.abs(centred))
+        return values
 
 
 def own_secret(folder: Path) -> bytes:

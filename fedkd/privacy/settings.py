@@ -54,7 +54,8 @@ class Mechanism(Frozen):
         "(laplace, gaussian); calibrated to the budget when absent",
     )
     clip: Positive | None = Field(
-        None, description="gradient norm (dp-sgd); largest distance from uniform (laplace, gaussian)"
+        None,
+        description="gradient norm (dp-sgd); largest distance from uniform (laplace, gaussian)",
     )
     epsilon_each: Positive | None = Field(
         None, description="epsilon of one label (randomised-response); calibrated when absent"
@@ -65,7 +66,9 @@ class Mechanism(Frozen):
     sample_rate: Fraction | None = Field(None, description="Poisson sampling rate (dp-sgd); 0.2")
     steps: Count | None = Field(None, description="noisy steps (dp-sgd); 100")
     learning_rate: Positive | None = Field(None, description="step size (dp-sgd); by kind of model")
-    temperature: Annotated[float, Field(ge=1)] | None = Field(None, description="softening, 1 or more")
+    temperature: Annotated[float, Field(ge=1)] | None = Field(
+        None, description="softening, 1 or more"
+    )
     keep: Count | None = Field(None, description="labels that keep their probability (top-k)")
     decimals: Annotated[int, Field(ge=1, le=6)] | None = Field(
         None, description="decimal places left (rounding)"
@@ -130,7 +133,9 @@ class Terms(Frozen):
         if self.unit is not None and unit is not None and self.unit != unit:
             fit = ", ".join(n for n, u in UNITS.items() if u == self.unit)
             raise ValueError(
-                expected("unit", self.unit, f"be {unit!r}, which {name!r} protects", f"one of {fit}")
+                expected(
+                    "unit", self.unit, f"be {unit!r}, which {name!r} protects", f"one of {fit}"
+                )
             )
         bounded = unit is not None or set(self.accepts) & set(UNITS)
         if self.epsilon is not None and not bounded:
@@ -155,9 +160,11 @@ class Terms(Frozen):
         """The kinds of request whose answers keep the mechanism's guarantee.
 
         ``evaluate`` sends exact averages over private rows, which none covers; ``measure`` asks
-        about the public test set and ``further`` reads the weights, which only a private teacher
-        affords and which no rounding reaches.
+        about the public test set (a cost without a use), ``bias`` is no label, and ``further``
+        reads the weights, which only a private teacher affords and which no rounding reaches.
         """
+        if self.mechanism.name in ("pate", "randomised-response"):
+            return tuple(kind for kind in _NOISED if kind != "bias")
         if self.mechanism.per_release:
             return _NOISED
         if self.mechanism.unit is not None:

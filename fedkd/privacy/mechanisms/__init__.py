@@ -30,7 +30,7 @@ def answer_event(mechanism: Mechanism, rows: int, labels: int) -> Event | None:
             return None
 
 
-def applied(mechanism: Mechanism, probs: Floats, stream: Stream) -> Floats:
+def applied(mechanism: Mechanism, probs: Floats, stream: Stream) -> Floats:  # noqa: PLR0911
     """Return what leaves in place of probabilities (rows, labels): again rows on the simplex."""
     noise = mechanism.noise or 0.0
     match mechanism.name:

@@ -14,7 +14,7 @@ def near_uniform(probs: Floats, radius: float | None, order: int) -> Floats:
     ``order`` 1 or 2 is the norm of the distance. Rows are put on the simplex exactly first, so
     that the sensitivity holds for what float16 has stored.
     """
-    exact = probs / probs.sum(axis=1, keepdims=True)
+    exact: Floats = probs / probs.sum(axis=1, keepdims=True)
     if radius is None:
         return exact
     uniform = 1 / probs.shape[1]
@@ -31,4 +31,5 @@ def onto_simplex(values: Floats) -> Floats:
     counts = np.arange(1, values.shape[1] + 1)
     support = (ordered - sums / counts > 0).sum(axis=1)
     shift = sums[np.arange(len(values)), support - 1] / support
-    return np.maximum(values - shift[:, None], 0.0)
+    nearest: Floats = np.maximum(values - shift[:, None], 0.0)
+    return nearest

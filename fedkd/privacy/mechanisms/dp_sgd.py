@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,7 @@ def fit(
     classifier: Classifier,
     inputs: Inputs,
     label: Rows,
+    *,
     mechanism: Mechanism,
     spent: Event,
     key: NoiseKey,
@@ -102,7 +104,8 @@ class _Network:
 
     def dense(self, inputs: Inputs, rows: Rows) -> Tensor:
         """Return the first layer's input (batch, columns) float32."""
-        module, batch = self.classifier.module, inputs.batch(rows)
+        module: Any = self.classifier.module
+        batch = inputs.batch(rows)
         if self.kind == "encoder":
             return F.layer_norm(batch["vectors"], batch["vectors"].shape[-1:])
         if self.kind == "mlp":
@@ -116,10 +119,11 @@ class _Network:
     def hand_back(self) -> None:
         """Give a bag of words its weights; the others share them with their layers."""
         if self.kind == "bow":
-            module, first = self.classifier.module, self.layers[0]
+            module: Any = self.classifier.module
+            first: Any = self.layers[0]
             with torch.no_grad():
-                module.weight.copy_(first.weight.T)  # type: ignore[operator,union-attr]
-                module.bias.copy_(first.bias)  # type: ignore[operator]
+                module.weight.copy_(first.weight.T)
+                module.bias.copy_(first.bias)
 
 
 def _network(classifier: Classifier) -> _Network:
@@ -166,11 +170,11 @@ def _clipped_sum(
     # Opacus hangs its hooks on the gradient of the input.
     logits = wrapped(network.dense(inputs, rows).requires_grad_())
     loss = F.cross_entropy(logits, truth[torch.from_numpy(rows)], reduction="none")
-    loss.sum().backward(retain_graph=True)
+    torch.autograd.backward(loss.sum(), retain_graph=True)
     weights = wrapped.get_clipping_coef()
     wrapped.zero_grad()
     wrapped.disable_hooks()
-    (weights * loss).sum().backward()
+    torch.autograd.backward((weights * loss).sum())
     wrapped.enable_hooks()
 
 

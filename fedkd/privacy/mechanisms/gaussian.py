@@ -1,8 +1,8 @@
 """Gaussian noise on clipped probabilities.
 
 Proof. Two points of the simplex lie at most √2 apart, and two within radius r of uniform at most
-2r; noise of deviation s on every entry is the Gaussian mechanism (Dwork and Roth 2014, App. A), rows
-compose, and the projection onto the simplex is post-processing.
+2r; noise of deviation s on every entry is the Gaussian mechanism (Dwork and Roth 2014, App. A),
+rows compose, and the projection onto the simplex is post-processing.
 Sensitivity: min(√2, 2r) in Euclidean norm. Event: Gaussian of s over that, once a row. Unit: the
 whole party (any other model in its place): nothing finer is proved for one of its records.
 """

@@ -46,4 +46,5 @@ def rounded(probs: Floats, decimals: int) -> Floats:
 
 def top_label(probs: Floats) -> Floats:
     """Return the most probable label of each row, one-hot."""
-    return np.eye(probs.shape[1])[probs.argmax(axis=1)]
+    labels: Floats = np.eye(probs.shape[1])[probs.argmax(axis=1)]
+    return labels

@@ -41,9 +41,10 @@ def shards(texts: Sequence[str], teachers: int, seed: int) -> NDArray[np.int64]:
 
 
 def noisy_votes(shares: Floats, teachers: int, noise: float, stream: Stream) -> Floats:
-    """Return the noisy winner of each row, one-hot (rows, labels), of vote shares (rows, labels)."""
-    counts = shares * teachers + noise * stream.normal(shares.shape)
-    return np.eye(shares.shape[1])[counts.argmax(axis=1)]
+    """Return each row's noisy winner, one-hot (rows, labels), of vote shares (rows, labels)."""
+    counts = np.rint(shares * teachers) + noise * stream.normal(shares.shape)
+    winners: Floats = np.eye(shares.shape[1])[counts.argmax(axis=1)]
+    return winners
 
 
 def log_other_winner(votes: Floats, noise: float) -> float:

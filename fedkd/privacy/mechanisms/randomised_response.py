@@ -30,4 +30,5 @@ def randomised(probs: Floats, epsilon: float, stream: Stream) -> Floats:
     top = probs.argmax(axis=1)
     other = (top + 1 + np.floor(draws[:, 1] * (labels - 1)).astype(np.int64)) % labels
     kept = draws[:, 0] < response_keeps(epsilon, labels)
-    return np.eye(labels)[np.where(kept, top, other)]
+    released: Floats = np.eye(labels)[np.where(kept, top, other)]
+    return released
