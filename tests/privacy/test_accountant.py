@@ -42,8 +42,9 @@ def test_renyi_is_above_pld_is_above_a_single_use_and_both_grow(name):
     single = epsilon_pld([event], DELTA)
     assert single is not None
     for count in (1, 2, 5, 20, 80):
-        rdp, tight = epsilon_rdp([times(event, count)], DELTA), epsilon_pld(
-            [times(event, count)], DELTA
+        rdp, tight = (
+            epsilon_rdp([times(event, count)], DELTA),
+            epsilon_pld([times(event, count)], DELTA),
         )
         assert tight is not None
         assert rdp >= tight >= single - 1e-9
@@ -129,7 +130,9 @@ def test_calibrated_responses_use_the_budget_and_no_more():
     assert 2.9 < spent <= 3.0
 
 
-@pytest.mark.parametrize(("epsilon", "delta"), [(0.0, DELTA), (-1.0, DELTA), (3.0, 0.0), (3.0, 1.0)])
+@pytest.mark.parametrize(
+    ("epsilon", "delta"), [(0.0, DELTA), (-1.0, DELTA), (3.0, 0.0), (3.0, 1.0)]
+)
 def test_budgets_that_mean_nothing_are_refused(epsilon, delta):
     with pytest.raises(FedkdError, match="Expected"):
         calibrate(lambda noise: Event("gaussian", noise), epsilon, delta)
