@@ -13,6 +13,7 @@ _KINDS = {
     "embeddings": "embeddings of public rows",
     "subclasses": "subclass probabilities of public rows",
     "scores": "subclass scores of public rows",
+    "grams": "comparisons of public rows with each other",
     "topics": "topic mixtures of public rows",
     "describe": "the party's name, its number of private rows and its kind of teacher",
     "train": "figures of the training of the teacher",
