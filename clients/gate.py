@@ -25,7 +25,6 @@ from fedkd.privacy.ledger import (
     release_entry,
 )
 from fedkd.privacy.mechanisms import answer_event, applied
-from fedkd.privacy.near_duplicates import share_of_near_duplicates
 from fedkd.privacy.policy import check_terms, read_policy
 from fedkd.privacy.settings import Terms
 from fedkd.release import Release
@@ -221,6 +220,10 @@ class Gate:
             )
 
     def _check_near_duplicates(self, most: float) -> None:
+        from fedkd.privacy.near_duplicates import (  # noqa: PLC0415  # imports scikit-learn
+            share_of_near_duplicates,
+        )
+
         share = share_of_near_duplicates(self.party.folder, self.party.public_texts("transfer"))
         if share > most:
             raise PolicyError(

@@ -58,17 +58,19 @@ def make_plan(scenario: Scenario) -> Plan:
     labels = len(federation.labels)
     biased = any(method.weights == "bias" for method in methods)
     space_warnings = [w for space in spaces.values() for w in space.warnings]
+    own_policies = _policies(scenario, federation)
+    measured = any("measure" in terms.allowed for _, terms in own_policies)
     return Plan(
         scenario=scenario,
         placement=placement,
         federation=facts,
         test_rows=test_rows,
         answer_bytes=_answer_bytes(scenario, len(federation.transfer), labels),
-        evaluation_bytes=_answer_bytes(scenario, test_rows, labels),
+        evaluation_bytes=_answer_bytes(scenario, test_rows, labels) if measured else 0,
         bias_bytes=_bias_bytes(labels) if biased else 0,
         further_bytes=_further_bytes(scenario, methods, federation),
         methods=tuple((method.key, _gets(method)) for method in methods),
-        policies=_policies(scenario, federation),
+        policies=own_policies,
         warnings=tuple(federation.warnings) + tuple(dict.fromkeys(space_warnings)),
     )
 
