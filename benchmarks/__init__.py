@@ -1,1 +1,1 @@
-"""Benchmarks; see docs/performance.md. A package of its own, since opacus installs one of that name."""
+"""Benchmarks, see docs/performance.md; a package, since opacus installs one of this name."""

@@ -132,12 +132,11 @@ class Knot(Method):
             return cross_entropy(logits, targets.probs[rows])
         student = torch.softmax(logits, dim=1)
         if targets.teachers is None:
-            prepared, shares = targets.tensors["prepared"][rows], targets.tensors["shares"][rows]
+            prepared, shares, which = targets.tensors["prepared"], targets.tensors["shares"], rows
         else:
             answers, shares = targets.teachers(rows)
-            prepared = targets.transport.prepare(answers)
-        values = targets.transport.values(student, prepared.to(logits.dtype))
-        loss = (values * shares).sum() / len(logits)
+            prepared, which = targets.transport.prepare(answers), torch.arange(len(rows))
+        loss = targets.transport.total(student, prepared, shares, which).sum() / len(logits)
         if self.cross_entropy:
             loss = loss + self.cross_entropy * cross_entropy(logits, targets.probs[rows])
         return loss

@@ -48,9 +48,9 @@ class Gibbs:
         coarse = dtype == torch.float32 and tolerance >= FINEST_FLOAT32
         return self.single if coarse and self.single is not None else self.double
 
-    def packed(self, kernel: Tensor) -> Packed:
-        """Return ``kernel`` as the compiled solver reads it."""
-        return self._packed_single if kernel is self.single else self._packed_double
+    def packed(self, like: Tensor) -> Packed:
+        """Return the kernel as the compiled solver reads it, in the dtype of ``like``."""
+        return self._packed_single if like.dtype == torch.float32 else self._packed_double
 
     @cached_property
     def _packed_single(self) -> Packed:

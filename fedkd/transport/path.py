@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -15,6 +16,11 @@ from fedkd.transport.gibbs import Gibbs, gibbs_kernel
 from fedkd.transport.ground_cost import LabelSpace
 from fedkd.transport.sinkhorn import envelope, potentials
 
+try:
+    from fedkd.transport.compiled import fill, total_compiled
+except ImportError:  # numba has no wheel for this machine
+    fill = total_compiled = None  # type: ignore[assignment]
+
 Solver = Literal["auto", "sinkhorn", "geomloss_compat"]
 
 
@@ -22,12 +28,13 @@ class Transport(Protocol):
     """Transport with one fixed cost from students to targets prepared once."""
 
     def prepare(self, targets: Tensor) -> Tensor:
-        """Return (..., width) of what later calls need of ``targets`` (..., labels)."""
+        """Return (..., width) float32 of what later calls need of ``targets`` (..., labels)."""
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return the transport of ``student`` (batch, labels) to each target, (batch, teachers).
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return Σ_k share_k OT(student, target_k), (batch,), differentiable in ``student``.
 
-        ``prepared`` is (batch, teachers, width). Differentiable in ``student``.
+        ``student`` is (batch, labels); ``rows`` (batch,) int64 says which of ``prepared`` (rows,
+        teachers, width) and ``shares`` (rows, teachers) belong to it.
         """
 
 
@@ -41,9 +48,11 @@ class ClosedForm:
         """Return ``targets`` M."""
         return (targets.double() @ self.matrix).to(targets.dtype)
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return ‖sM − pM‖₁ of every pair."""
-        return ((student @ self.matrix.to(student.dtype))[:, None] - prepared).abs().sum(dim=2)
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return Σ_k share_k ‖sM − p_k M‖₁."""
+        moved = (student @ self.matrix.to(student.dtype))[:, None]
+        apart = (moved - prepared[rows].to(student.dtype)).abs().sum(dim=2)
+        return (shares[rows].to(student.dtype) * apart).sum(dim=1)
 
 
 @dataclass
@@ -64,18 +73,39 @@ class Entropic:
     tally: Tally = field(default_factory=Tally)
 
     def prepare(self, targets: Tensor) -> Tensor:
-        """Return the targets as they are."""
-        return targets
+        """Return the targets, filled up to whole vectors where the compiled solver reads them."""
+        return fill(targets, self.gibbs) if self._fast(targets) else targets
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return OT_ε of every pair, with the envelope gradient."""
-        return envelope(student, prepared, self._solve)
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return Σ_k share_k OT_ε, with the envelope gradient."""
+        fixed = student.detach()
+        if self._fast(student) and len(rows):
+            value, pull, error = total_compiled(
+                fixed, prepared, shares, rows, self.gibbs,
+                iterations=self.iterations, tolerance=self.tolerance,
+            )  # fmt: skip
+            if math.isfinite(float(value.sum())):
+                self._count(error)
+                return envelope(student, value, pull)
+        targets = prepared[rows][..., : student.shape[1]].to(student.dtype)
+        flat = targets.reshape(-1, student.shape[1])
+        found = potentials(fixed, flat, self.gibbs, self.iterations, self.tolerance)
+        self._count(found.error)
+        return _weighted(student, found.f, found.value, shares[rows])
 
-    def _solve(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        found = potentials(a, b, self.gibbs, self.iterations, self.tolerance)
-        self.tally.solved += len(b)
-        self.tally.unconverged += int((~(found.error <= self.tolerance)).sum())
-        return found.f, found.value
+    def _fast(self, like: Tensor) -> bool:
+        kernel = self.gibbs.kernel(torch.float32, self.tolerance)
+        return (
+            total_compiled is not None
+            and len(self.gibbs.cost) > 2
+            and kernel is not None
+            and kernel.dtype == like.dtype == torch.float32
+            and like.device.type == "cpu"
+        )
+
+    def _count(self, error: Tensor) -> None:
+        self.tally.solved += len(error)
+        self.tally.unconverged += len(error) - int((error <= self.tolerance).sum())
 
 
 @dataclass(frozen=True)
@@ -89,13 +119,19 @@ class GeomlossCompat:
         """Return the targets as they are."""
         return targets
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return geomloss's value of every pair, with its gradient."""
-        return envelope(student, prepared, self._solve)
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return the weighted sum of geomloss's values, with its gradient."""
+        targets = prepared[rows].to(student.dtype)
+        b = targets.reshape(-1, student.shape[1])
+        a = student.detach().repeat_interleave(targets.shape[1], dim=0)
+        f, value = geomloss_solve(a, b, self.cost.to(a.dtype), self.schedule)
+        return _weighted(student, f, value, shares[rows])
 
-    def _solve(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        a = a.repeat_interleave(len(b) // max(1, len(a)), dim=0)
-        return geomloss_solve(a, b, self.cost.to(a.dtype), self.schedule)
+
+def _weighted(student: Tensor, f: Tensor, value: Tensor, shares: Tensor) -> Tensor:
+    shares = shares.to(f.dtype)
+    pull = torch.einsum("bt,btk->bk", shares, f.reshape(*shares.shape, f.shape[1]))
+    return envelope(student, (shares * value.view(shares.shape)).sum(dim=1), pull)
 
 
 def choose_path(
