@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedkd.transport import elimination, products
-from fedkd.transport.gibbs import VECTOR_BYTES, Gibbs, Packed
+from fedkd.transport.gibbs import VECTOR_BYTES, Gibbs
 
 begin: Any = elimination.begin
 finish: Any = elimination.finish
@@ -34,7 +34,7 @@ Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
 MOST_RELAXED = 0.75
 WORST_RATE = 0.9995
-SLOTS = 64
+SLOTS = 48
 ABREAST = products.ABREAST
 
 
@@ -57,7 +57,7 @@ def solve_compiled(
     value, error = b.new_empty(2, pairs)
     steps = torch.empty(pairs, dtype=torch.int64)
     _solve(
-        x, y, np.arange(pairs), *_arrays(packed), packed.mean, gibbs.epsilon, labels,
+        x, y, np.arange(pairs), *packed.arrays, packed.mean, gibbs.epsilon, labels,
         max(1, pairs // max(1, len(a))), iterations, tolerance, f.view(-1).numpy(),
         g.view(-1).numpy(), value.numpy(), steps.numpy(), error.numpy(),
     )  # fmt: skip
@@ -75,31 +75,21 @@ def fill(targets: Tensor, gibbs: Gibbs) -> Tensor:
 def total_compiled(
     a: Tensor, targets: Tensor, shares: Tensor, rows: Tensor, gibbs: Gibbs, *, iterations: int,
     tolerance: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Return Σ_k share_k value_k, Σ_k share_k f_k (batch, labels), and every pair's error.
+) -> tuple[Tensor, Tensor, int] | None:  # fmt: skip
+    """Return Σ_k share_k value_k, Σ_k share_k f_k (batch, labels), and how many pairs converged.
 
     ``targets`` (all rows, teachers, width) are from :func:`fill`, ``shares`` (all rows, teachers),
     both float32 and contiguous; ``rows`` (batch,) numbers those that belong to the rows of ``a``.
+    None where a pair left the range of the kernel.
     """
-    packed, (batch, labels), teachers = gibbs.packed(a), a.shape, shares.shape[1]
-    width, pairs = len(packed.filler), batch * teachers
-    x = _filled(a.contiguous().numpy(), width, FAINT[torch.float32])
-    places = (rows[:, None] * teachers + torch.arange(teachers)).view(-1)
-    f, g = a.new_empty(pairs, width), a.new_empty(width)
-    value, error = a.new_empty(2, pairs)
-    _solve(
-        x, targets.view(-1).numpy(), places.numpy(), *_arrays(packed), packed.mean, gibbs.epsilon,
-        labels, teachers, iterations, tolerance, f.view(-1).numpy(), g.numpy(), value.numpy(),
-        np.empty(pairs, np.int64), error.numpy(),
+    packed, labels = gibbs.packed(a), a.shape[1]
+    sums, pull = a.new_zeros(len(a)), a.new_zeros(len(a), len(packed.filler))
+    converged = _total(
+        a.contiguous().numpy(), targets.view(-1).numpy(), shares.numpy(), rows.numpy(),
+        *packed.arrays, packed.mean, gibbs.epsilon, iterations, tolerance, FAINT[a.dtype],
+        sums.numpy(), pull.numpy(),
     )  # fmt: skip
-    pull, sums = a.new_zeros(batch, width), a.new_zeros(batch)
-    _add(f.numpy(), value.numpy(), shares.numpy(), rows.numpy(), pull.numpy(), sums.numpy())
-    return sums, pull[:, :labels], error
-
-
-def _arrays(packed: Packed) -> tuple[Floats, ...]:
-    parts = (packed.forth, packed.back, packed.filler, packed.tilt)
-    return tuple(part.numpy() for part in parts)
+    return (sums, pull[:, :labels], converged) if converged >= 0 else None
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -222,3 +212,33 @@ def _solve(
             else:
                 k, active = k - 1, active - 1
                 slots[k], slots[active] = slots[active], SLOTS
+
+
+@_compile
+def _total(
+    a: Floats, targets: Floats, shares: Floats, rows: Whole, forth: Floats, back: Floats,
+    filler: Floats, tilt: Floats, mean: float, epsilon: float, iterations: int, tolerance: float,
+    faint: float, sums: Floats, pull: Floats,
+) -> int:  # fmt: skip
+    """Add what the teachers of a row cost and pull, in their order; return how many converged."""
+    (batch, labels), teachers, width = a.shape, shares.shape[1], filler.size
+    pairs = batch * teachers
+    places = np.empty(pairs, np.int64)
+    for i in range(batch):
+        for k in range(teachers):
+            places[i * teachers + k] = rows[i] * teachers + k
+    f, g = np.empty(pairs * width, a.dtype), np.empty(width, a.dtype)
+    values, errors = np.empty((2, pairs), a.dtype)
+    _solve(
+        _filled(a, width, faint), targets, places, forth, back, filler, tilt, mean, epsilon, labels,
+        teachers, iterations, tolerance, f, g, values, np.empty(pairs, np.int64), errors,
+    )  # fmt: skip
+    converged = 0
+    for i in range(batch):
+        for k in range(teachers):
+            pair, share = i * teachers + k, shares[rows[i], k]
+            converged += errors[pair] <= tolerance
+            sums[i] += share * values[pair]
+            for j in range(width):
+                pull[i, j] += share * f[pair * width + j]
+    return converged if np.isfinite(sums.sum()) else -1

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,6 +34,11 @@ class Packed:
     filler: Tensor
     tilt: Tensor
     mean: float
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.floating], ...]:
+        """The tensors as arrays, in order."""
+        return tuple(part.numpy() for part in (self.forth, self.back, self.filler, self.tilt))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -80,18 +79,19 @@ class Entropic:
         """Return Σ_k share_k OT_ε, with the envelope gradient."""
         fixed = student.detach()
         if self._fast(student) and len(rows):
-            value, pull, error = total_compiled(
+            found = total_compiled(
                 fixed, prepared, shares, rows, self.gibbs,
                 iterations=self.iterations, tolerance=self.tolerance,
             )  # fmt: skip
-            if math.isfinite(float(value.sum())):
-                self._count(error)
+            if found is not None:
+                value, pull, converged = found
+                self._count(len(rows) * shares.shape[1], converged)
                 return envelope(student, value, pull)
         targets = prepared[rows][..., : student.shape[1]].to(student.dtype)
         flat = targets.reshape(-1, student.shape[1])
-        found = potentials(fixed, flat, self.gibbs, self.iterations, self.tolerance)
-        self._count(found.error)
-        return _weighted(student, found.f, found.value, shares[rows])
+        solved = potentials(fixed, flat, self.gibbs, self.iterations, self.tolerance)
+        self._count(len(flat), int((solved.error <= self.tolerance).sum()))
+        return _weighted(student, solved.f, solved.value, shares[rows])
 
     def _fast(self, like: Tensor) -> bool:
         kernel = self.gibbs.kernel(torch.float32, self.tolerance)
@@ -103,9 +103,9 @@ class Entropic:
             and like.device.type == "cpu"
         )
 
-    def _count(self, error: Tensor) -> None:
-        self.tally.solved += len(error)
-        self.tally.unconverged += len(error) - int((error <= self.tolerance).sum())
+    def _count(self, solved: int, converged: int) -> None:
+        self.tally.solved += solved
+        self.tally.unconverged += solved - converged
 
 
 @dataclass(frozen=True)
