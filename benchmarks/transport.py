@@ -75,10 +75,10 @@ def ours(problem: Problem) -> Run:
 
     def run() -> tuple[Tensor, Tensor]:
         leaf = problem.logits.clone().requires_grad_()
-        values = transport.total(torch.softmax(leaf, 1), prepared, shares, rows)
-        values.sum().backward()
+        value = transport.total(torch.softmax(leaf, 1), prepared, shares, rows)
+        value.backward()
         assert leaf.grad is not None
-        return values.detach(), leaf.grad
+        return value.detach(), leaf.grad
 
     return run
 

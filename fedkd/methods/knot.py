@@ -49,7 +49,7 @@ class Knot(Method):
     geometry: Geometry | None = Field(None, description="replaces labels.geometry")
     epsilon: Positive = Field(0.05, description="regularisation, a share of the largest cost")
     iterations: Annotated[int, Field(ge=1)] = Field(200, description="most steps of one solve")
-    tolerance: Positive = Field(1e-3, description="L1 error of a marginal at which a solve stops")
+    tolerance: Positive = Field(1e-2, description="L1 error of a marginal at which a solve stops")
     solver: Solver = Field("auto", description="auto takes a closed form where the cost has one")
     cross_entropy: Annotated[float, Field(ge=0)] = Field(
         0.0, description="share of cross-entropy added"
@@ -136,7 +136,7 @@ class Knot(Method):
         else:
             answers, shares = targets.teachers(rows)
             prepared, which = targets.transport.prepare(answers), torch.arange(len(rows))
-        loss = targets.transport.total(student, prepared, shares, which).sum() / len(logits)
+        loss = targets.transport.total(student, prepared, shares, which) / len(logits)
         if self.cross_entropy:
             loss = loss + self.cross_entropy * cross_entropy(logits, targets.probs[rows])
         return loss

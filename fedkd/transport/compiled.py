@@ -6,6 +6,7 @@ the others, so an answer is the same bit for bit in any company.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,21 +76,20 @@ def fill(targets: Tensor, gibbs: Gibbs) -> Tensor:
 def total_compiled(
     a: Tensor, targets: Tensor, shares: Tensor, rows: Tensor, gibbs: Gibbs, *, iterations: int,
     tolerance: float,
-) -> tuple[Tensor, Tensor, int] | None:  # fmt: skip
-    """Return Σ_k share_k value_k, Σ_k share_k f_k (batch, labels), and how many pairs converged.
+) -> tuple[float, Tensor, int] | None:  # fmt: skip
+    """Return Σ share value of all pairs, Σ_k share_k f_k (batch, labels), how many converged.
 
     ``targets`` (all rows, teachers, width) are from :func:`fill`, ``shares`` (all rows, teachers),
     both float32 and contiguous; ``rows`` (batch,) numbers those that belong to the rows of ``a``.
     None where a pair left the range of the kernel.
     """
-    packed, labels = gibbs.packed(a), a.shape[1]
-    sums, pull = a.new_zeros(len(a)), a.new_zeros(len(a), len(packed.filler))
-    converged = _total(
+    packed, pull = gibbs.packed(a), torch.zeros_like(a)
+    value, converged = _total(
         a.contiguous().numpy(), targets.view(-1).numpy(), shares.numpy(), rows.numpy(),
         *packed.arrays, packed.mean, gibbs.epsilon, iterations, tolerance, FAINT[a.dtype],
-        sums.numpy(), pull.numpy(),
+        pull.numpy(),
     )  # fmt: skip
-    return (sums, pull[:, :labels], converged) if converged >= 0 else None
+    return (value, pull, converged) if math.isfinite(value) else None
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -218,9 +218,9 @@ def _solve(
 def _total(
     a: Floats, targets: Floats, shares: Floats, rows: Whole, forth: Floats, back: Floats,
     filler: Floats, tilt: Floats, mean: float, epsilon: float, iterations: int, tolerance: float,
-    faint: float, sums: Floats, pull: Floats,
-) -> int:  # fmt: skip
-    """Add what the teachers of a row cost and pull, in their order; return how many converged."""
+    faint: float, pull: Floats,
+) -> tuple[float, int]:  # fmt: skip
+    """Add what the teachers of a row cost and pull, in their order."""
     (batch, labels), teachers, width = a.shape, shares.shape[1], filler.size
     pairs = batch * teachers
     places = np.empty(pairs, np.int64)
@@ -233,12 +233,12 @@ def _total(
         _filled(a, width, faint), targets, places, forth, back, filler, tilt, mean, epsilon, labels,
         teachers, iterations, tolerance, f, g, values, np.empty(pairs, np.int64), errors,
     )  # fmt: skip
-    converged = 0
+    value, converged = 0.0, 0
     for i in range(batch):
         for k in range(teachers):
             pair, share = i * teachers + k, shares[rows[i], k]
             converged += errors[pair] <= tolerance
-            sums[i] += share * values[pair]
-            for j in range(width):
+            value += share * values[pair]
+            for j in range(labels):
                 pull[i, j] += share * f[pair * width + j]
-    return converged if np.isfinite(sums.sum()) else -1
+    return value, converged

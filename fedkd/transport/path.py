@@ -30,7 +30,7 @@ class Transport(Protocol):
         """Return (..., width) float32 of what later calls need of ``targets`` (..., labels)."""
 
     def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
-        """Return Σ_k share_k OT(student, target_k), (batch,), differentiable in ``student``.
+        """Return Σ_rows Σ_k share_k OT(student, target_k), differentiable in ``student``.
 
         ``student`` is (batch, labels); ``rows`` (batch,) int64 says which of ``prepared`` (rows,
         teachers, width) and ``shares`` (rows, teachers) belong to it.
@@ -48,10 +48,10 @@ class ClosedForm:
         return (targets.double() @ self.matrix).to(targets.dtype)
 
     def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
-        """Return Σ_k share_k ‖sM − p_k M‖₁."""
+        """Return the sum of share_k ‖sM − p_k M‖₁."""
         moved = (student @ self.matrix.to(student.dtype))[:, None]
         apart = (moved - prepared[rows].to(student.dtype)).abs().sum(dim=2)
-        return (shares[rows].to(student.dtype) * apart).sum(dim=1)
+        return (shares[rows].to(student.dtype) * apart).sum()
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Entropic:
         return fill(targets, self.gibbs) if self._fast(targets) else targets
 
     def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
-        """Return Σ_k share_k OT_ε, with the envelope gradient."""
+        """Return the sum of share_k OT_ε, with the envelope gradient."""
         fixed = student.detach()
         if self._fast(student) and len(rows):
             found = total_compiled(
@@ -131,7 +131,7 @@ class GeomlossCompat:
 def _weighted(student: Tensor, f: Tensor, value: Tensor, shares: Tensor) -> Tensor:
     shares = shares.to(f.dtype)
     pull = torch.einsum("bt,btk->bk", shares, f.reshape(*shares.shape, f.shape[1]))
-    return envelope(student, (shares * value.view(shares.shape)).sum(dim=1), pull)
+    return envelope(student, (shares * value.view(shares.shape)).sum(), pull)
 
 
 def choose_path(

@@ -99,7 +99,8 @@ def sinkhorn(
         )
 
     found = potentials(a.detach(), b, gibbs, iterations, tolerance)
-    return envelope(a, found.value, found.f)
+    along = (a * found.f).sum(dim=1)
+    return found.value + (along - along.detach())
 
 
 def divergence(
@@ -173,13 +174,13 @@ def _in_logs(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: flo
     return _centred(a, b, found, a.dtype)
 
 
-def envelope(a: Tensor, value: Tensor, pull: Tensor) -> Tensor:
-    """Return ``value`` (batch,), whose gradient in ``a`` (batch, labels) is ``pull``.
+def envelope(a: Tensor, value: Tensor | float, pull: Tensor) -> Tensor:
+    """Return the scalar ``value``, whose gradient in ``a`` (batch, labels) is ``pull``.
 
     The backward pass keeps ``pull`` alone and has no second derivative.
     """
-    along = (a * pull).sum(dim=1)
-    return value + (along - along.detach())
+    along = torch.dot(a.reshape(-1), pull.reshape(-1))
+    return along + (value - along.detach())
 
 
 def dual_value(a: Tensor, b: Tensor, f: Tensor, g: Tensor) -> Tensor:
