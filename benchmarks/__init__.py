@@ -1,1 +1,1 @@
-"""Benchmarks, see docs/performance.md; a package, since opacus installs one of this name."""
+"""Measurements side by side with peers; results/ holds what was measured."""

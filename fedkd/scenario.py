@@ -10,19 +10,11 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedkd.errors import expected
+from fedkd.frozen import Count, Fraction, Frozen, Positive
+from fedkd.privacy.settings import Privacy
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
 ModelKind = Literal["bow", "encoder", "transformer", "mlp"]
-
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Frozen(BaseModel):
-    """Values that refuse unknown keys and never change after they were read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
 
 
 class Transfer(Frozen):
@@ -147,6 +139,9 @@ class ModelFields(Frozen):
     steps: Count | None = Field(
         None, description="so many steps on all rows, the rate falling as a cosine, instead"
     )
+    subclasses: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="subclasses of each label that a teacher learns with its labels"
+    )
 
 
 class Model(ModelFields):
@@ -260,6 +255,7 @@ class Scenario(Frozen):
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     release: Release = Release()
     run: Run = Run()
+    privacy: Privacy | None = None
     faults: Faults = Faults()
 
     @model_validator(mode="after")
@@ -271,6 +267,11 @@ class Scenario(Frozen):
                 "Expected data.domain to be given for partition by = 'domain'. "
                 "Try domain = 'domain' under [data]"
             )
+        if self.student.subclasses is not None:
+            raise ValueError(
+                expected("student.subclasses", self.student.subclasses, "be absent",
+                         "[teacher] subclasses, or the method's own")
+            )  # fmt: skip
         for override in self.teacher.override:
             for party in override.parties:
                 if isinstance(party, int) and not 0 <= party < self.parties.count:
@@ -289,6 +290,8 @@ class Scenario(Frozen):
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
         values["block_rows"] = self.run.block_rows
+        if self.privacy is None:
+            del values["privacy"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

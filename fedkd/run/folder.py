@@ -49,6 +49,11 @@ class RunFolder:
         return self.root / "evaluation"
 
     @property
+    def sealed(self) -> Path:
+        """What the round of questions brought, once it is over."""
+        return self.root / "round.json"
+
+    @property
     def students(self) -> Path:
         """One folder a method."""
         return self.root / "students"

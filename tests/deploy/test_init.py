@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from fedkd.deploy import lifecycle
 from fedkd.deploy.init import init_deployment
-from fedkd.deploy.settings import is_server, read_party, read_server
+from fedkd.deploy.settings import flower_release, is_server, read_party, read_server
 from fedkd.errors import DataError, DeployError, ScenarioError
 from tests.deploy.conftest import PARTIES
 from tests.system.small import small, write_scenario
@@ -76,6 +79,20 @@ def test_units_wait_until_the_server_has_marked_a_node_offline(made: Path) -> No
         assert int(re.findall(r"RestartSec=(\d+)", unit.read_text())[0]) >= 70
     for compose in [path for path in files(made) if path.name == "compose.yaml"]:
         assert int(re.findall(r"sleep (\d+)", compose.read_text())[0]) >= 70
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_units_are_such_as_systemd_takes(made: Path, tmp_path: Path) -> None:
+    units = [str(unit) for unit in made.rglob("*.service")]
+    assert len(units) == 1 + len(PARTIES)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--user", "--man=no", *units],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0 and not checked.stderr.strip(), checked.stderr
 
 
 def test_readme_names_every_step_and_folder(made: Path) -> None:
@@ -154,6 +171,20 @@ def test_bad_settings_name_file_and_key(
     with pytest.raises(DeployError, match=told) as error:
         read_party(file.parent)
     assert "party.toml" in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["server", "parties/food"])
+def test_another_release_of_flower_is_told_before_anything_starts(
+    folder: str, scenario_file: Path, tmp_path: Path
+) -> None:
+    init_deployment(tmp_path / "new", PARTIES, "localhost", 8443, scenario_file)
+    home = tmp_path / "new" / folder
+    file = home / ("server.toml" if folder == "server" else "party.toml")
+    assert f'flower = "{flower_release()}"' in file.read_text()
+    file.write_text(file.read_text().replace(f'flower = "{flower_release()}"', 'flower = "0.9"'))
+    with pytest.raises(DeployError, match=r"release of Flower .* equal 0\.9.*pip install"):
+        lifecycle.up(home, lambda line: None)
+    assert not (home / "state").exists()
 
 
 def test_one_file_of_each_scenario(made: Path, tmp_path: Path) -> None:
