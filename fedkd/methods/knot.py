@@ -19,9 +19,9 @@ from fedkd.methods.method import (
     stack,
     weighted_sum,
 )
+from fedkd.methods.middle import barycentres
 from fedkd.methods.weights import teacher_weights
 from fedkd.scenario import Geometry
-from fedkd.transport.barycentre import barycentre
 from fedkd.transport.ground_cost import LabelSpace
 from fedkd.transport.path import Solver, Transport, choose_path
 
@@ -179,13 +179,8 @@ class Knot(Method):
     def _barycentres(self, intake: Intake, space: LabelSpace) -> Targets:
         cost = torch.as_tensor(space.cost, dtype=torch.float64)
         epsilon = self.epsilon * (float(cost.max()) or 1.0)
-        found, shares = [], []
-        for probs, weights in self.blocks(intake):
-            answers = torch.from_numpy(probs.transpose(1, 0, 2).astype(np.float32))
-            counted = torch.from_numpy(weights.T.astype(np.float32))
-            found.append(barycentre(answers, counted, cost, epsilon))
-            shares.append(counted)
-        restless = sum(count for _, count in found)
-        notes = (f"{restless} of {intake.rows} barycentres had not settled",) if restless else ()
-        middle = torch.cat([probs for probs, _ in found]).float()
-        return Targets(middle, torch.cat(shares), space, notes=notes)
+        made = barycentres(intake, self.blocks(intake), cost, epsilon, self.weights)
+        notes: tuple[str, ...] = ()
+        if made.restless:
+            notes = (f"{made.restless} of {intake.rows} barycentres had not settled",)
+        return Targets(made.probs, made.weights, space, notes=notes)
