@@ -11,6 +11,7 @@ from flwr.app import RecordDict
 
 from clients.party import Party
 from clients.private_teacher import spent_in_training
+from fedkd.coding import code, said
 from fedkd.errors import BudgetError, PolicyError, expected
 from fedkd.files import read_rows
 from fedkd.privacy.accountant import Event, epsilon_pld, epsilon_rdp
@@ -91,7 +92,7 @@ class Gate:
         return content
 
     def _released(self, release: Release, request: str) -> tuple[RecordDict, Entry]:
-        made = self._made(release)
+        made = self._coded(self._made(release))
         known = self.ledger.known(self.party.card.name, request, release_digest(made))
         account = self._account(made).values() if known is None else _account_in(known)
         epsilon = account["epsilon_rdp"]
@@ -117,6 +118,15 @@ class Gate:
                 arrays[name] = changed.astype(arrays[name].dtype)
         what = own.name if release.mechanism == "none" else f"{release.mechanism}; {own.name}"
         return replace(release, arrays=arrays, mechanism=what)
+
+    def _coded(self, release: Release) -> Release:
+        """Return the release as the party's encoding sends it: last, so that it costs nothing."""
+        card = self.party.card
+        if release.kind != "probabilities":
+            return release
+        probs = np.asarray(release.arrays["probs"])
+        what = said(release.mechanism, card.encoding, card.top)
+        return replace(release, arrays=code(probs, card.encoding, card.top), mechanism=what)
 
     def _account(self, release: Release) -> Account:
         terms = self.terms

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fedkd.encoding import Encoding
 from fedkd.scenario import Faults, Model, Scenario
 
 FILE = "party.json"
@@ -26,11 +27,12 @@ class PartyCard:
     seed: int
     labels: tuple[str, ...]
     teacher: Model
-    encoding: Literal["float32", "float16"]
+    encoding: Encoding
     bias: Literal["mean", "argmax"]
     bias_inputs: int
     public: str
     faults: Faults = field(default_factory=Faults)
+    top: int = 8
     deployed: bool = False
 
     def write(self, folder: Path) -> None:
@@ -64,6 +66,7 @@ def card_for(
         labels=labels,
         teacher=teacher,
         encoding=scenario.release.encoding,
+        top=scenario.release.top,
         bias=scenario.release.bias,
         bias_inputs=scenario.release.bias_inputs,
         public=DELIVERED if delivered else own_texts,

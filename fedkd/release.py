@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkd.coding import check_coded, is_coded
 from fedkd.errors import ReleaseError, expected
 
 ReleaseKind = Literal[
@@ -38,11 +39,12 @@ class Release:
     (rows, labels), a statistic ``bias`` (labels,), subclasses ``subclasses`` (rows, labels,
     subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
     ``embeddings`` (rows, dim) with ``probs``, grams ``grams`` (rows, labels, landmarks). All are
-    finite, float16 or float32. ``transfer_id`` and ``label_id`` are fingerprints of the ordered
-    transfer rows and of the label list; ``rows`` is the half-open slice answered; ``mechanism``
-    says what was done to the values before they left and ``epsilon_spent`` what that guarantees
-    (None: nothing); ``account`` is the cost in full, as :class:`fedkd.privacy.ledger.Account`
-    writes it; the party's gate fills it in.
+    finite, float16 or float32; probabilities may be codes instead (:mod:`fedkd.coding`), uint8 and
+    with ``top`` (rows, k) uint16, the labels that they belong to, where not all are sent.
+    ``transfer_id`` and ``label_id`` are fingerprints of the ordered transfer rows and of the label
+    list; ``rows`` is the half-open slice answered; ``mechanism`` says what was done to the values
+    before they left and ``epsilon_spent`` what that guarantees (None: nothing); ``account`` is the
+    cost in full, as :class:`fedkd.privacy.ledger.Account` writes it; the party's gate fills it in.
     """
 
     kind: ReleaseKind
@@ -92,13 +94,16 @@ def check_release(
         ("transfer_id", release.transfer_id, transfer_id, "the server's own transfer set"),
         ("label_id", release.label_id, label_id, "the server's own label list, in its order"),
         ("rows", tuple(release.rows), tuple(rows), "the rows asked for"),
-        ("arrays", tuple(sorted(release.arrays)), _ARRAYS.get(kind, ()), "the named arrays only"),
+        ("arrays", _names(release), _ARRAYS.get(kind, ()), "the named arrays only"),
     )
     for name, got, want, remedy in facts:
         if got != want:
             raise ReleaseError(expected(name, got, f"equal {want!r}", remedy))
     count = rows[1] - rows[0]
     fine = (count, labels, subclasses)
+    if kind == "probabilities" and is_coded(release.arrays):
+        check_coded(release.arrays, count, labels)
+        return
     for name, array in release.arrays.items():
         match name:
             case "probs":
@@ -112,6 +117,12 @@ def check_release(
             case _:
                 width = array.shape[1] if array.ndim == 2 else 0
                 _check_finite(name, array, (count, min(max(width, 1), WIDEST_EMBEDDING)))
+
+
+def _names(release: Release) -> tuple[str, ...]:
+    """Return the names of the arrays, less the labels that go with codes of probabilities."""
+    extra = {"top"} if release.kind == "probabilities" and "probs" in release.arrays else set()
+    return tuple(sorted(set(release.arrays) - extra))
 
 
 def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:

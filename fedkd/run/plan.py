@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fedkd.coding import code
 from fedkd.data.federation import Federation, split_federation
 from fedkd.methods import Method, parse_methods
 from fedkd.models.defaults import defaults, embedding_width
@@ -93,8 +94,9 @@ def _policies(scenario: Scenario, federation: Federation) -> tuple[tuple[str, Te
 def _answer_bytes(scenario: Scenario, rows: int, labels: int) -> int:
     step = scenario.run.block_rows
     sizes = [min(step, rows - start) for start in range(0, rows, step)]
-    dtype = np.dtype(scenario.release.encoding)
-    return sum(_release_bytes("probs", np.zeros((size, labels), dtype)) for size in sizes)
+    kept = scenario.release.encoding, scenario.release.top
+    arrays = (code(np.zeros((size, labels)), *kept) for size in sizes)
+    return sum(_release_bytes(block) for block in arrays)
 
 
 def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Federation) -> int:
@@ -109,20 +111,20 @@ def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Fe
         for start in range(0, rows, scenario.run.block_rows):
             size = min(scenario.run.block_rows, rows - start)
             if kind == "embeddings":
-                total += _release_bytes("embeddings", np.zeros((size, width + labels), dtype))
+                total += _release_bytes({"embeddings": np.zeros((size, width + labels), dtype)})
             else:
-                total += _release_bytes(
-                    kind, np.zeros((size, labels, columns(kind, split, rows)), dtype)
-                )
+                block = np.zeros((size, labels, columns(kind, split, rows)), dtype)
+                total += _release_bytes({kind: block})
     return total
 
 
 def _bias_bytes(labels: int) -> int:
-    return _release_bytes("bias", np.zeros(labels, np.float32))
+    return _release_bytes({"bias": np.zeros(labels, np.float32)})
 
 
-def _release_bytes(name: str, array: np.ndarray[Any, Any]) -> int:
-    release = Release("probabilities", {name: array}, "0" * 64, "0" * 64, (0, len(array)))
+def _release_bytes(arrays: Mapping[str, np.ndarray[Any, Any]]) -> int:
+    rows = max(len(array) for array in arrays.values())
+    release = Release("probabilities", arrays, "0" * 64, "0" * 64, (0, rows))
     return content_bytes(release_content(release, "answer/transfer/party/0-0"))
 
 
