@@ -132,6 +132,7 @@ meaning of labels.</p>
 <td>{{ p.rows }}</td><td>{{ p.test_rows }}</td><td>{{ p.up }}</td><td>{{ p.down }}</td></tr>
 {% endfor %}</tbody></table></div></details>{% endif %}
 
+{{ audit|safe }}
 <h2>Time</h2>{{ drawing(figures.seconds) }}
 
 <h2>How this came about</h2>
