@@ -18,7 +18,8 @@ class PartyCard:
     """A party's standing facts, kept in ``party.json`` in its own folder.
 
     ``public`` is the folder of the public texts, relative to the party's folder. ``seed`` is the
-    run seed from which the party derives its own draws.
+    run seed from which the party derives its own draws. With ``secure_sum`` no answer of its own
+    leaves: only a masked one, as part of a sum.
     """
 
     name: str
@@ -30,6 +31,7 @@ class PartyCard:
     bias_inputs: int
     public: str
     faults: Faults = field(default_factory=Faults)
+    secure_sum: bool = False
 
     def write(self, folder: Path) -> None:
         """Write the card into the party's folder."""
@@ -65,6 +67,7 @@ def card_for(
         bias_inputs=scenario.release.bias_inputs,
         public=DELIVERED if delivered else own_texts,
         faults=scenario.faults,
+        secure_sum=scenario.privacy is not None and scenario.privacy.secure_sum,
     )
 
 

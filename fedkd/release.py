@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from fedkd.errors import ReleaseError, expected
 
-ReleaseKind = Literal["probabilities", "embeddings", "subclasses", "scores", "topics", "statistic"]
+ReleaseKind = Literal[
+    "probabilities", "embeddings", "subclasses", "scores", "topics", "statistic", "masked"
+]  # fmt: skip
 Array = NDArray[np.generic]
 
 SCHEMA = 1
@@ -24,6 +26,7 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings", "probs"),
     "subclasses": ("subclasses",),
     "scores": ("scores",),
+    "masked": ("masked",),
 }
 
 
@@ -34,7 +37,8 @@ class Release:
     ``arrays`` have fixed names, dtypes and shapes per ``kind``: probabilities hold ``probs``
     (rows, labels), a statistic ``bias`` (labels,), subclasses ``subclasses`` (rows, labels,
     subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
-    ``embeddings`` (rows, dim) with ``probs``. All are finite, float16 or float32. ``transfer_id``
+    ``embeddings`` (rows, dim) with ``probs``. All are finite, float16 or float32. Masked ones hold
+    ``masked`` (rows, labels + 1) uint32, which mean nothing before they are summed. ``transfer_id``
     and ``label_id`` are fingerprints of the ordered transfer rows and of the label list; ``rows``
     is the half-open slice answered; ``mechanism`` says what was done to the values before they
     left and ``epsilon_spent`` what that guarantees (None: nothing).
@@ -103,6 +107,8 @@ def check_release(
                 _check_simplex(name, array, fine)
             case "scores":
                 _check_finite(name, array, fine)
+            case "masked":
+                _check_masked(name, array, (count, labels + 1))
             case _:
                 width = array.shape[1] if array.ndim == 2 else 0
                 _check_finite(name, array, (count, min(max(width, 1), WIDEST_EMBEDDING)))
@@ -121,6 +127,12 @@ def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
                 "a softmax",
             )
         )
+
+
+def _check_masked(name: str, array: Array, shape: tuple[int, int]) -> None:
+    if array.dtype.name != "uint32" or array.shape != shape:
+        got = (array.dtype.name, array.shape)
+        raise ReleaseError(expected(name, got, f"be uint32 of shape {shape}", "that shape"))
 
 
 def _check_finite(name: str, array: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -199,6 +199,14 @@ class Release(Frozen):
     bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")
 
 
+class Privacy(Frozen):
+    """What parties do to their answers before they leave."""
+
+    secure_sum: bool = Field(
+        False, description="the server gets the weighted sum over parties and no single answer"
+    )
+
+
 class Resources(Frozen):
     """What one party may use at a time (backend 'ray')."""
 
@@ -260,6 +268,7 @@ class Scenario(Frozen):
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     release: Release = Release()
     run: Run = Run()
+    privacy: Privacy | None = None
     faults: Faults = Faults()
 
     @model_validator(mode="after")
@@ -289,6 +298,8 @@ class Scenario(Frozen):
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
         values["block_rows"] = self.run.block_rows
+        if self.privacy is None:
+            del values["privacy"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

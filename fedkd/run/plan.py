@@ -10,6 +10,7 @@ import numpy as np
 
 from fedkd.data.federation import Federation, split_federation
 from fedkd.methods import Method, parse_methods
+from fedkd.methods.summed import secure_weights
 from fedkd.models.defaults import defaults, embedding_width
 from fedkd.release import WIDEST_EMBEDDING, Release
 from fedkd.run.devices import Placement, place
@@ -44,6 +45,7 @@ def make_plan(scenario: Scenario) -> Plan:
     Raises a :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
     """
     methods = parse_methods(scenario.method)
+    summed = secure_weights(scenario, methods)
     placement = place(scenario)
     federation = split_federation(scenario, scenario.seeds[0])
     check_models(scenario, federation)
@@ -51,7 +53,7 @@ def make_plan(scenario: Scenario) -> Plan:
     spaces = spaces_for(scenario, methods, facts, None)
     test_rows = sum(len(party.test) for party in federation.parties)
     labels = len(federation.labels)
-    biased = any(method.weights == "bias" for method in methods)
+    biased = summed is None and any(method.weights == "bias" for method in methods)
     space_warnings = [w for space in spaces.values() for w in space.warnings]
     return Plan(
         scenario=scenario,
@@ -70,6 +72,9 @@ def make_plan(scenario: Scenario) -> Plan:
 def _answer_bytes(scenario: Scenario, rows: int, labels: int) -> int:
     step = scenario.run.block_rows
     sizes = [min(step, rows - start) for start in range(0, rows, step)]
+    if scenario.privacy is not None and scenario.privacy.secure_sum:
+        wide = labels + 1
+        return sum(_release_bytes("masked", np.zeros((n, wide), np.uint32)) for n in sizes)
     dtype = np.dtype(scenario.release.encoding)
     return sum(_release_bytes("probs", np.zeros((size, labels), dtype)) for size in sizes)
 

@@ -39,6 +39,11 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
         )
         + f": {_bytes(total)} in all ({scenario.release.encoding}), and figures of a few bytes."
     )
+    if scenario.privacy is not None and scenario.privacy.secure_sum:
+        console.print(
+            "Answers are masked: the server can open their weighted sum over the parties,"
+        )
+        console.print("and no answer of one party, unless it and most of the parties collude.")
     console.print("Nothing else leaves: no text, no weights, no value of a private row. No formal")
     console.print("privacy guarantee is claimed for what does (mechanism: none, epsilon: none).")
     for key, gets in plan.methods:
