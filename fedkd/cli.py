@@ -147,7 +147,8 @@ def audit(
     for folder, found in audited:
         typer.echo(audit_text(found))
         typer.echo(f"audit    {folder.root / 'audit.json'}")
-    typer.echo(f"report   {write_report(audited[0][0].root.parent)}")
+    for configuration in dict.fromkeys(folder.root.parent for folder, _ in audited):
+        typer.echo(f"report   {write_report(configuration)}")
     require_kept_promises(found for _, found in audited)
 
 

@@ -30,7 +30,7 @@ def promised(entries: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
 def mechanisms(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return what the ledger says was done to each party's label probabilities."""
     return {
-        str(entry["party"]): str(entry.get("mechanism", "none"))
+        str(entry["party"]): f"{entry.get('mechanism', 'none')} {entry.get('parameters') or ''}"
         for entry in entries
         if entry.get("kind") == "probabilities"
     }

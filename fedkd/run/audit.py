@@ -89,7 +89,8 @@ def require_kept_promises(audits: Iterable[Mapping[str, Any]]) -> None:
 
 def finished_seeds(run: Path) -> list[RunFolder]:
     """Return the finished seeds: of a seed's folder itself, a configuration's or a scenario's."""
-    patterns = ("DONE", "*/DONE", "*/*/DONE")
+    # A sweep has a folder for each of its settings between the configuration and the seeds.
+    patterns = ("*/" * depth + "DONE" for depth in range(5))
     found = next((files for p in patterns if (files := sorted(run.glob(p)))), [])
     if not found:
         raise DataError(

@@ -14,6 +14,7 @@ from fedkd.privacy.attacks.membership import confidence_scores, lira_scores
 from fedkd.privacy.attacks.scoring import auc
 from fedkd.privacy.audit import Questioned, bounds, broken_promises, membership
 from fedkd.privacy.epsilon import mechanisms, promised
+from fedkd.privacy.inversion import parameter
 from fedkd.privacy.suspects import choose_suspects
 
 
@@ -143,7 +144,9 @@ def test_promises_are_read_from_the_ledger():
     ledger = [entry | {"epsilon_spent": 1.0}, entry | {"epsilon_spent": 2.5}, silent]
     assert promised(ledger) == {"a": 2.5, "b": None}
     assert promised([silent | {"party": "a"}, *ledger])["a"] is None
-    assert mechanisms(ledger) == {"a": "m", "b": "m"}
+    assert mechanisms(ledger).keys() == {"a", "b"}
+    softened = entry | {"mechanism": "temperature", "parameters": {"temperature": 2.5}}
+    assert parameter(mechanisms([softened])["a"], "temperature") == 2.5
 
 
 def test_a_lower_bound_above_the_promise_is_named():

@@ -28,7 +28,8 @@ MEMBERSHIP = {
 def audited(tmp_path_factory):
     teacher = {"model": "bow", "hidden": 32, "steps": 150}
     out = tmp_path_factory.mktemp("audit")
-    finished = run_scenario(small(out, teacher=teacher, method=[{"name": "cross-entropy"}]))
+    methods = [{"name": "cross-entropy"}, {"name": "lelp", "design": "b1", "subclasses": 2}]
+    finished = run_scenario(small(out, teacher=teacher, method=methods))
     before = sorted((p, p.stat().st_mtime_ns) for p in finished.seeds[0].intake.rglob("*"))
     result = CliRunner().invoke(app, ["audit", str(finished.folder.parent), "--suspects", "120"])
     assert result.exit_code == 0, result.output
@@ -54,6 +55,16 @@ def test_every_party_and_attack_has_its_figures(audited):
     assert found["broken_promises"] == []
     for word in ("cooperative-lira", "tv_inverted", *parties):
         assert word in output
+
+
+def test_released_embeddings_are_compared_with_held_out_rows(audited):
+    finished, output = audited
+    found = read_json(finished.seeds[0].root / "audit.json")["embeddings"]
+    assert len(found) == 4
+    for own in found.values():
+        assert own["low"] <= own["nearest_is_private"] <= own["high"]
+        assert own["private_distance"] > 0 and own["n"] == 150
+    assert "nearest row is private" in output
 
 
 def test_probes_are_marked_and_hold_no_text(audited):
