@@ -218,6 +218,17 @@ def test_too_few_to_open_the_sum_then_resumed(plain, tmp_path):
         run_scenario(ten(tmp_path / "few", privacy=SECURE), client_app=Silent(silent))
 
 
+def test_faults_change_nothing(secure, tmp_path):
+    folder, *_ = secure
+    faults = {"rate": 0.3, "seed": 3, "stages": ["answer"], "delay": 0.0}
+    faults["kinds"] = ["drop", "crash-before", "crash-after", "corrupt", "nan", "oversize"]
+    run = {"out": str(tmp_path), "block_rows": 64, "retries": 6, "backoff": 0}
+    hit = run_scenario(ten(tmp_path, privacy=SECURE, faults=faults, run=run)).seeds[0]
+    events = list(read_json_lines(hit.root / "events.jsonl"))
+    assert sum(e["event"] == "unusable reply" for e in events) > 20
+    assert read_json(hit.result)["hashes"] == read_json(folder.result)["hashes"]
+
+
 def test_attacks_on_single_parties_fail_on_the_sum(secure, plain):
     """No guess that is the same for all parties has a lower mean KL than the population's."""
     folder, *_ = secure
