@@ -12,6 +12,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.faults import PartyCrashError, draw_fault, spoil
+from clients.gate import gate_of
 from clients.party import Party, open_party
 from clients.secure import (
     give_shares,
@@ -27,13 +28,12 @@ from fedkd.run.wire import (
     description_content,
     metrics_content,
     refusal_content,
-    release_content,
     request_fields,
 )
 from fedkd.scenario import FaultKind
 
 app = ClientApp()
-Handler = Callable[[Party, dict[str, Scalar]], RecordDict]
+Handler = Callable[[Party, dict[str, Scalar]], Release | RecordDict]
 
 
 def party_folder(context: Context) -> Path:
@@ -75,7 +75,9 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
             fault = draw_fault(party.card, _fault_stage(message), fields)
             if fault == "crash-before":
                 raise PartyCrashError(fault)
-            content = handler(party, fields)
+            gate, kind = gate_of(party), request_kind(message, fields)
+            gate.admit(kind, fields)
+            content = gate.let_out(kind, handler(party, fields), fields)
             if fault is not None:
                 memory = folder / "last-reply.bin"
                 content = spoil(content, fault, party.card.faults.delay, memory)
@@ -104,6 +106,12 @@ def _fault_stage(message: Message) -> str:
     return "answer" if stage in ("keys", "shares", "masked", "unmask") else stage
 
 
+def request_kind(message: Message, fields: dict[str, Scalar]) -> str:
+    """Return what a policy calls this request."""
+    stage = _stage(message)
+    return "measure" if stage in ("answer", "masked") and fields.get("set") == "test" else stage
+
+
 @app.query("describe")
 @guarded
 def describe(party: Party, fields: dict[str, Scalar]) -> RecordDict:
@@ -127,11 +135,10 @@ def train(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("answer")
 @guarded
-def answer(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def answer(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release label probabilities for a block of the transfer set."""
     rows = (int(fields["start"]), int(fields["stop"]))
-    release = party.answer(str(fields["set"]), rows, str(fields["transfer_id"]))
-    return _send(party, release, fields)
+    return party.answer(str(fields["set"]), rows, str(fields["transfer_id"]))
 
 
 @app.query("agree")
@@ -143,17 +150,17 @@ def agree(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("further")
 @guarded
-def further(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def further(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release subclasses, scores or embeddings for a block of the transfer set."""
     rows = (int(fields["start"]), int(fields["stop"]))
-    return _send(party, party.further(fields, rows, str(fields["transfer_id"])), fields)
+    return party.further(fields, rows, str(fields["transfer_id"]))
 
 
 @app.query("bias")
 @guarded
-def bias(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def bias(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release the bias vector."""
-    return _send(party, party.bias(str(fields["transfer_id"])), fields)
+    return party.bias(str(fields["transfer_id"]))
 
 
 @app.query("keys")
@@ -172,9 +179,9 @@ def shares(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("masked")
 @guarded
-def masked(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def masked(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release weighted label probabilities under masks that vanish in the sum."""
-    return _send(party, masked_answer(party, fields), fields)
+    return masked_answer(party, fields)
 
 
 @app.query("unmask")
@@ -189,9 +196,3 @@ def unmask(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 def evaluate(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Measure the teacher on the party's own test rows."""
     return metrics_content(party.evaluate())
-
-
-def _send(party: Party, release: Release, fields: dict[str, Scalar]) -> RecordDict:
-    request_id = str(fields["request_id"])
-    party.record(release, request_id)
-    return release_content(release, request_id)

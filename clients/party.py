@@ -1,4 +1,4 @@
-"""One party's state on its own disk: private rows, teacher, cached answers, ledger."""
+"""One party's state on its own disk: private rows, teacher, cached answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.private_teacher import fit_private, private_answers
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
 from fedkd.files import read_rows, write_rows
@@ -22,7 +23,9 @@ from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
 from fedkd.models.embeddings import embed, head_weights
 from fedkd.party_card import DELIVERED, PartyCard, read_card
-from fedkd.privacy.ledger import ledger_entry
+from fedkd.privacy.noise import NoiseKey, own_secret
+from fedkd.privacy.policy import read_policy
+from fedkd.privacy.settings import Terms
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
 from fedkd.subclass.question import FURTHER, question_name, unpack
@@ -44,11 +47,22 @@ class Party:
         """Fingerprint of the label list."""
         return fingerprint(self.card.labels)
 
+    @property
+    def terms(self) -> Terms:
+        """The party's policy; everything is allowed where it has written none."""
+        return read_policy(self.folder) or Terms()
+
+    @property
+    def noise_key(self) -> NoiseKey:
+        """What the party's protective noise is drawn from."""
+        secret = own_secret(self.folder) if self.card.deployed else b""
+        return NoiseKey(self.card.seed, self.card.name, secret)
+
     def describe(self) -> dict[str, int | float | str]:
         """Return what the server needs to know before it asks."""
         return {
             "party": self.card.name,
-            "rows": len(self._private("private")["text"]),
+            "rows": len(self.private_rows("private")["text"]),
             "label_id": self.label_id,
             "teacher": self.card.teacher.model,
         }
@@ -95,7 +109,7 @@ class Party:
         stored bytes. Raises :class:`ReleaseError` where the set or the slice is not what this
         party knows.
         """
-        texts = self._public(set_name)
+        texts = self.public_texts(set_name)
         own_id = fingerprint(texts)
         if own_id != transfer_id:
             raise ReleaseError(
@@ -135,7 +149,7 @@ class Party:
         so it is post-processing of the teacher. Raises :class:`ReleaseError` where the consensus
         that the question names has not been received as a whole.
         """
-        texts = self._public("transfer")
+        texts = self.public_texts("transfer")
         start, stop = rows
         if fingerprint(texts) != transfer_id or not 0 <= start < stop <= len(texts):
             raise ReleaseError(
@@ -174,7 +188,7 @@ class Party:
         Mean softmax over random inputs, or the histogram of their argmax with one count added to
         each label as in the published code (Bhardwaj et al., COLING 2022).
         """
-        texts = self._public("transfer")
+        texts = self.public_texts("transfer")
         if fingerprint(texts) != transfer_id:
             raise ReleaseError(
                 expected("transfer_id", transfer_id, "be this party's", "the same transfer set")
@@ -196,7 +210,7 @@ class Party:
 
     def evaluate(self) -> Figures:
         """Return the teacher's measures on the party's own test rows, as one figure each."""
-        own = self._private("test")
+        own = self.private_rows("test")
         if not own.get("text"):
             return {"rows": 0}
         with single_thread():
@@ -212,18 +226,11 @@ class Party:
             "ece": scores.ece,
         }
 
-    def record(self, release: Release, request_id: str) -> None:
-        """Write the release into the party's ledger, once a request, before the bytes go out."""
-        ledger = self.folder / "ledger.jsonl"
-        entry = ledger_entry(self.card.name, release, request_id)
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
-        known = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
-        if line not in known:
-            with ledger.open("a", encoding="utf-8") as file:
-                file.write(line)
-
     def _fit_teacher(self) -> Figures:
-        rows = self._private("private")
+        private = fit_private(self, self.terms)
+        if private is not None:
+            return private
+        rows = self.private_rows("private")
         label = np.asarray(rows["label"], np.int64)
         seed = seed_for(self.card.seed, self.card.name, 0, "teacher")
         with single_thread():
@@ -231,7 +238,7 @@ class Party:
                 self.card.teacher,
                 len(self.card.labels),
                 seed=seed,
-                public_text=self._public("transfer"),
+                public_text=self.public_texts("transfer"),
                 fit_text=rows["text"],
                 cache=self.folder / "cache",
             )
@@ -255,7 +262,8 @@ class Party:
         path = self.folder / "answers" / f"{name}-{self.card.encoding}.npy"
         if not path.is_file():
             with single_thread():
-                probs = training.predict(self._teacher(), texts)
+                shares = private_answers(self, self.terms, texts)
+                probs = training.predict(self._teacher(), texts) if shares is None else shares
             path.parent.mkdir(exist_ok=True)
             partial = path.with_suffix(".partial.npy")
             np.save(partial, probs.astype(self.card.encoding), allow_pickle=False)
@@ -301,7 +309,8 @@ class Party:
             raise ReleaseError(expected("name", name, "name a question", "the same version"))
         return self.folder / "consensus" / name
 
-    def _private(self, name: str) -> dict[str, list[Any]]:
+    def private_rows(self, name: str) -> dict[str, list[Any]]:
+        """Return the party's own rows, ``private`` or ``test``; for its own handlers alone."""
         path = self.folder / f"{name}.jsonl"
         if not path.is_file():
             raise DataError(
@@ -309,7 +318,8 @@ class Party:
             )
         return read_rows(path)
 
-    def _public(self, name: str) -> list[str]:
+    def public_texts(self, name: str) -> list[str]:
+        """Return the texts of a public set, ``transfer`` or ``test``."""
         if name not in PUBLIC_SETS:
             raise ReleaseError(expected("set", name, f"be one of {PUBLIC_SETS}", "'transfer'"))
         path = (self.folder / self.card.public / f"{name}.jsonl").resolve()

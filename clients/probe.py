@@ -12,18 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.party import open_party
+from clients.private_teacher import private_answers
 from fedkd.models import training
 from fedkd.models.determinism import single_thread
 from fedkd.models.embeddings import embed, head_weights
+from fedkd.privacy.mechanisms import applied
 from fedkd.subclass.split import Split, prepared
 
 
 def probe(folder: Path, texts: Sequence[str]) -> NDArray[np.generic]:
     """Return the probabilities (n, labels) that the party in ``folder`` would release for texts."""
     party = open_party(folder)
+    own = party.terms.mechanism
     with single_thread():
-        probs = training.predict(party._teacher(), texts)
-    return probs.astype(party.card.encoding)
+        votes = private_answers(party, party.terms, texts)
+        probs = training.predict(party._teacher(), texts) if votes is None else votes
+    encoded = probs.astype(party.card.encoding)
+    if own.name in ("none", "dp-sgd"):
+        return encoded
+    stream = party.noise_key.stream("audit", own.name)
+    return applied(own, encoded.astype(np.float64), stream).astype(party.card.encoding)
 
 
 def probe_embeddings(folder: Path, texts: Sequence[str], split: Split) -> NDArray[np.float64]:

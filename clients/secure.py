@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clients.gate import gate_of
 from clients.party import Party
 from fedkd.encoding import decode
 from fedkd.errors import ReleaseError, expected
@@ -182,9 +183,14 @@ def masked_answer(party: Party, fields: Fields) -> Release:
     if not 0 < share <= 1:
         raise ReleaseError(expected("total", fields["total"], "hold this party's rows", "the sum"))
     session.fixed("sum", {"sharers": names, "weights": scheme, "total": int(fields["total"])})
-    plain = party.answer(set_name, (int(fields["start"]), int(fields["stop"])), transfer_id)
+    if scheme == "bias" and party.terms.mechanism.per_release:
+        raise ReleaseError(
+            expected("weights", "bias", "be others: no noise covers the bias vector", "'norm'")
+        )
+    rows = (int(fields["start"]), int(fields["stop"]))
+    plain = gate_of(party).made(party.answer(set_name, rows, transfer_id))
     bias = party.bias(transfer_id).arrays["bias"] if scheme == "bias" else None
-    rows = masking.weighted_rows(
+    weighted = masking.weighted_rows(
         decode(plain.arrays["probs"], len(party.card.labels)).astype(np.float64),
         scheme,
         share=share,
@@ -196,7 +202,7 @@ def masked_answer(party: Party, fields: Fields) -> Release:
         for name in names
         if name != session.own
     }
-    whole = masking.quantise(rows, masking.scale(len(names), scheme))
+    whole = masking.quantise(weighted, masking.scale(len(names), scheme))
     masked = masking.mask(whole, plain.rows[0], session.own, own["self"], seeds)
     return Release(
         "masked",

@@ -18,8 +18,9 @@ class PartyCard:
     """A party's standing facts, kept in ``party.json`` in its own folder.
 
     ``public`` is the folder of the public texts, relative to the party's folder. ``seed`` is the
-    run seed from which the party derives its own draws. With ``secure_sum`` no answer of its own
-    leaves: only a masked one, as part of a sum.
+    run seed from which the party derives its own draws. A ``deployed`` party mixes a secret of its
+    own into the noise that protects it; a simulated one does not, so that runs can be repeated.
+    With ``secure_sum`` no answer of its own leaves: only a masked one, as part of a sum.
     """
 
     name: str
@@ -32,6 +33,7 @@ class PartyCard:
     public: str
     faults: Faults = field(default_factory=Faults)
     secure_sum: bool = False
+    deployed: bool = False
 
     def write(self, folder: Path) -> None:
         """Write the card into the party's folder."""
@@ -50,6 +52,7 @@ def card_for(
     labels: tuple[str, ...],
     teacher: Model,
     own_texts: str,
+    deployed: bool = False,
 ) -> PartyCard:
     """Return the card of a party that takes part in a scenario with one seed.
 
@@ -68,6 +71,7 @@ def card_for(
         public=DELIVERED if delivered else own_texts,
         faults=scenario.faults,
         secure_sum=scenario.privacy is not None and scenario.privacy.secure_sum,
+        deployed=deployed,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,8 @@ class Release:
     ``masked`` (rows, labels + 1) uint32, which mean nothing before they are summed. ``transfer_id``
     and ``label_id`` are fingerprints of the ordered transfer rows and of the label list; ``rows``
     is the half-open slice answered; ``mechanism`` says what was done to the values before they
-    left and ``epsilon_spent`` what that guarantees (None: nothing).
+    left and ``epsilon_spent`` what that guarantees (None: nothing); ``account`` is the cost in
+    full, as :class:`fedkd.privacy.ledger.Account` writes it; the party's gate fills it in.
     """
 
     kind: ReleaseKind
@@ -52,6 +53,7 @@ class Release:
     mechanism: str = "none"
     epsilon_spent: float | None = None
     schema: int = SCHEMA
+    account: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def payload_bytes(self) -> int:

@@ -10,19 +10,11 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedkd.errors import expected
+from fedkd.frozen import Count, Fraction, Frozen, Positive
+from fedkd.privacy.settings import Privacy
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
 ModelKind = Literal["bow", "encoder", "transformer", "mlp"]
-
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Frozen(BaseModel):
-    """Values that refuse unknown keys and never change after they were read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
 
 
 class Transfer(Frozen):
@@ -197,14 +189,6 @@ class Release(Frozen):
     encoding: Literal["float32", "float16"] = Field("float16", description="dtype on the wire")
     bias_inputs: Count = Field(2000, description="random inputs of the bias vector (weights=bias)")
     bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")
-
-
-class Privacy(Frozen):
-    """What parties do to their answers before they leave."""
-
-    secure_sum: bool = Field(
-        False, description="the server gets the weighted sum over parties and no single answer"
-    )
 
 
 class Resources(Frozen):

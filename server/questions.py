@@ -12,7 +12,7 @@ from flwr.app import RecordDict
 from fedkd.errors import ReleaseError, expected
 from fedkd.files import append_json, read_json_lines
 from fedkd.intake import Intake
-from fedkd.privacy.ledger import ledger_entry, release_digest
+from fedkd.privacy.ledger import release_digest
 from fedkd.release import WIDEST_EMBEDDING, Release, check_release
 from fedkd.run.wire import Scalar, content_release
 from fedkd.subclass.question import Question, pack
@@ -43,8 +43,8 @@ class Gathering:
             self._have[party] = {(e["rows"][0], e["rows"][1]) for e in entries}
         return tuple(block for block in self.receiver.blocks if block not in self._have[party])
 
-    def accept(self, party: str, release: Release, rows: Rows) -> None:
-        """Check a block and store it; raises :class:`ReleaseError` with the reason."""
+    def accept(self, party: str, release: Release, rows: Rows, record: Callable[[], None]) -> None:
+        """Check a block, ``record`` it and store it; raises :class:`ReleaseError`."""
         kind = self.question.kind
         check_release(
             release,
@@ -57,6 +57,7 @@ class Gathering:
         )
         if rows not in self.missing(party):
             raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
+        record()
         values = release.arrays[kind]
         path = self.receiver.folder / party / f"{self.question.name}.npy"
         if not path.is_file():
@@ -141,8 +142,7 @@ def _storing(
 ) -> Callable[[Request, RecordDict], None]:
     def accept(request: Request, content: RecordDict) -> None:
         release = content_release(content, request.identifier)
-        gathering.accept(request.party, release, block)
-        rounds.folder.log("ledger", ledger_entry(request.party, release, request.identifier))
+        gathering.accept(request.party, release, block, lambda: rounds.enter(request, content))
 
     return accept
 

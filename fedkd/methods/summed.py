@@ -54,6 +54,13 @@ def secure_weights(scenario: Scenario, methods: Sequence[Method]) -> Scheme | No
                 "more parties",
             )
         )  # fmt: skip
+    if schemes == ["bias"] and scenario.privacy.mechanism.per_release:
+        raise ScenarioError(
+            expected(
+                "weights", "bias", "be others where every answer is noised, for no noise covers "
+                "the bias vector in a secure sum", "weights = 'norm'",
+            )
+        )  # fmt: skip
     return schemes[0]
 
 

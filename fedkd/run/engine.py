@@ -16,6 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
 from fedkd.methods.summed import secure_weights
+from fedkd.run.arms import arms_of, share_bounds, write_arms
 from fedkd.run.bounds import add_bounds, has_bounds
 from fedkd.run.devices import place
 from fedkd.run.folder import RunFolder
@@ -53,6 +54,9 @@ def run_scenario(
     """
     secure_weights(scenario, parse_methods(scenario.method))
     place(scenario)
+    arms = arms_of(scenario)
+    if arms:
+        return _run_arms(scenario, arms, fresh, note)
     base = scenario.folder()
     if fresh and base.is_dir():
         shutil.rmtree(base)
@@ -74,6 +78,27 @@ def run_scenario(
 
     write_summary(base)
     return Finished(base, tuple(folders), write_report(base))
+
+
+def _run_arms(
+    scenario: Scenario,
+    arms: tuple[tuple[str, Scenario], ...],
+    fresh: bool,
+    note: Callable[[str], None],
+) -> Finished:
+    """Run every arm of a sweep as a scenario of its own, then draw them in one picture."""
+    if fresh and scenario.folder().is_dir():
+        shutil.rmtree(scenario.folder())
+    folders: list[RunFolder] = []
+    for name, arm in arms:
+        note(f"arm {name}")
+        for seed in arm.seeds:
+            share_bounds(arms[0][1], arm, seed)
+        folders += run_scenario(arm, note=note).seeds
+    from fedkd.report.frontier import write_frontier  # noqa: PLC0415  # imports matplotlib
+
+    base = write_arms(scenario)
+    return Finished(base, tuple(folders), write_frontier(base))
 
 
 def run_seed(scenario: Scenario, seed: int, grid_for: GridFor) -> RunFolder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from fedkd.privacy.wording import guarantee, not_claimed
 from fedkd.run.plan import Plan
 
 UNBROKEN = 10_000
@@ -44,12 +45,20 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
             "Answers are masked: the server can open their weighted sum over the parties,"
         )
         console.print("and no answer of one party, unless it and most of the parties collude.")
-    console.print("Nothing else leaves: no text, no weights, no value of a private row. No formal")
-    console.print("privacy guarantee is claimed for what does (mechanism: none, epsilon: none).")
+    console.print("Nothing else leaves: no text, no weights, no value of a private row.")
+    _print_privacy(plan, console)
     for key, gets in plan.methods:
         console.print(f"method     {key}: {gets}")
     for warning in plan.warnings:
         console.print(f"[yellow]warning[/yellow]    {warning}")
+
+
+def _print_privacy(plan: Plan, console: Console) -> None:
+    """Say what is guaranteed to whom, and what is not claimed."""
+    for names, terms in plan.policies:
+        console.print(f"privacy    {names}: {guarantee(terms)}")
+    for line in not_claimed(plan.scenario.privacy):
+        console.print(f"not claimed  {line}")
 
 
 def _parties(plan: Plan) -> Table:

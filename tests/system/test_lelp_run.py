@@ -13,6 +13,7 @@ from fedkd.errors import ReleaseError
 from fedkd.files import read_json, read_json_lines, read_rows
 from fedkd.models import classifier, training
 from fedkd.models.embeddings import embed, head_weights
+from fedkd.privacy.ledger import facts
 from fedkd.run.engine import run_scenario
 from fedkd.run.plan import make_plan
 from fedkd.run.student import label_texts
@@ -107,14 +108,16 @@ def test_embeddings_that_leave_hide_what_the_head_reads(traffic):
 
 def test_ledgers_agree_and_the_wire_is_counted(traffic):
     folder, messages = traffic
-    server = list(folder.records("ledger"))
-    own = [entry for i in range(4) for entry in read_json_lines(folder.party(i) / "ledger.jsonl")]
+    server = list(map(facts, folder.records("ledger")))
+    files = [folder.party(i) / "ledger.jsonl" for i in range(4)]
+    own = [facts(entry) for file in files for entry in read_json_lines(file)]
     key = lambda entry: (entry["party"], entry["request"])  # noqa: E731
     assert sorted(server, key=key) == sorted(own, key=key)
     assert {entry["kind"] for entry in own} == {
-        "probabilities", "subclasses", "scores", "embeddings",
+        "describe", "train", "probabilities", "agree", "subclasses", "scores", "embeddings",
+        "evaluate",
     }  # fmt: skip
-    told = {entry["mechanism"] for entry in own if entry["kind"] == "subclasses"}
+    told = {entry["made"] for entry in own if entry["kind"] == "subclasses"}
     assert told == {"3 subclasses, null projection on, fitted on 150 public rows"}
     total = sum(sum(way.values()) for way in read_json(folder.result)["bytes"].values())
     assert total == sum(len(data) for *_, data in messages)

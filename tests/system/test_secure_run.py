@@ -17,6 +17,8 @@ from fedkd.methods import parse_methods
 from fedkd.methods.method import weighted_sum
 from fedkd.methods.summed import secure_weights
 from fedkd.methods.weights import teacher_weights
+from fedkd.privacy.compare import check_agreement, compare_ledgers
+from fedkd.privacy.ledger import facts as entry_facts
 from fedkd.run.audit import audit_seed
 from fedkd.run.engine import run_scenario
 from fedkd.run.plan import make_plan
@@ -145,13 +147,16 @@ def test_no_answer_of_one_party_crosses(secure, plain):
         assert secrets.stat().st_mode & 0o077 == 0
         for secret in read_json(secrets).values():
             assert secret.encode() not in stream and bytes.fromhex(secret) not in stream
-    ours = {e["request"]: e for e in folder.records("ledger")}
+    ours = {e["request"]: entry_facts(e) for e in folder.records("ledger")}
     own = {
-        e["request"]: e
+        e["request"]: entry_facts(e)
         for i in range(10)
         for e in read_json_lines(folder.party(i) / "ledger.jsonl")
     }
-    assert ours == own and {e["kind"] for e in own.values()} == {"masked"}
+    assert ours == own
+    kinds = {"describe", "train", "keys", "shares", "masked", "unmask"}
+    assert {e["kind"] for e in own.values()} == kinds
+    check_agreement(compare_ledgers(folder.root))
 
 
 def _session(folder):
