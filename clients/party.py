@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.further import further_values
 from clients.private_teacher import fit_private, private_answers
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
@@ -21,15 +22,16 @@ from fedkd.files import read_rows, write_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.models.embeddings import embed, head_weights
+from fedkd.models.heads import PLAIN, Collapsed, Layout
+from fedkd.models.subclasses import learned_subclasses
 from fedkd.party_card import DELIVERED, PartyCard, read_card
 from fedkd.privacy.noise import NoiseKey, own_secret
 from fedkd.privacy.policy import read_policy
 from fedkd.privacy.settings import Terms
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
-from fedkd.subclass.question import FURTHER, question_name, unpack
-from fedkd.subclass.split import Split, conditionals, prepared, scores
+from fedkd.subclass.question import FURTHER, Question, question_name, told, unpack
+from fedkd.subclass.split import Split
 
 Figures = dict[str, int | float]
 PUBLIC_SETS = ("transfer", "test")
@@ -143,7 +145,7 @@ class Party:
     def further(
         self, fields: Mapping[str, int | float | str], rows: tuple[int, int], transfer_id: str
     ) -> Release:
-        """Return subclasses, scores or embeddings for a slice of the transfer set.
+        """Return subclasses, scores, Grams or embeddings for a slice of the transfer set.
 
         The teacher's last weights are read here and stay here. Everything is fitted on public rows,
         so it is post-processing of the teacher. Raises :class:`ReleaseError` where the consensus
@@ -164,22 +166,19 @@ class Party:
             raise ReleaseError(
                 expected("consensus", len(member), f"be whole ({len(texts)} rows)", "sending it")
             )
-        values = self._fitted(name, kind, split, member.astype(np.float64), texts)
+        values = self._fitted(Question(kind, split, member), texts)
         arrays: dict[str, NDArray[np.generic]] = {kind: np.ascontiguousarray(values[start:stop])}
         if kind == "embeddings":
             arrays["probs"] = np.ascontiguousarray(
                 self._cached(f"transfer-{transfer_id[:16]}", texts)[start:stop]
             )
-        what = f"{kind}, null projection {'on' if split.null_projection else 'off'}"
-        if kind != "embeddings":
-            what = f"{split.subclasses} {what}, fitted on {len(texts)} public rows"
         return Release(
             kind,
             arrays,
             transfer_id=transfer_id,
             label_id=self.label_id,
             rows=rows,
-            mechanism=what,
+            mechanism=told(kind, split, len(texts)),
         )
 
     def bias(self, transfer_id: str) -> Release:
@@ -234,9 +233,10 @@ class Party:
         label = np.asarray(rows["label"], np.int64)
         seed = seed_for(self.card.seed, self.card.name, 0, "teacher")
         with single_thread():
+            labels, layout = len(self.card.labels), Layout(1, self.card.teacher.subclasses or 1)
             teacher = classifier.build(
                 self.card.teacher,
-                len(self.card.labels),
+                layout.outputs(labels),
                 seed=seed,
                 public_text=self.public_texts("transfer"),
                 fit_text=rows["text"],
@@ -245,12 +245,15 @@ class Party:
             history = training.fit(
                 teacher,
                 rows["text"],
-                training.hard_labels(label),
+                training.hard_labels(label)
+                if layout == PLAIN
+                else learned_subclasses(label, layout),
                 self.card.teacher,
                 seed=seed,
                 progress=f"teacher {self.card.name}",
             )
-        teacher.save(self.folder / "teacher", self.card.labels)
+        whole = teacher if layout == PLAIN else Collapsed(labels, teacher, layout)
+        whole.save(self.folder / "teacher", self.card.labels)
         return {"epochs": len(history.held_out_loss) - 1, "rows": len(label)}
 
     def _teacher(self) -> classifier.Classifier:
@@ -271,29 +274,19 @@ class Party:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
-    def _fitted(
-        self, name: str, kind: str, split: Split, member: NDArray[np.float64], texts: Sequence[str]
-    ) -> NDArray[np.generic]:
+    def _fitted(self, question: Question, texts: Sequence[str]) -> NDArray[np.generic]:
         """Return the answer to a further question for all transfer rows, made once."""
         dtype = "float32" if self.card.encoding == "float32" else "float16"
-        path = self.folder / "answers" / f"{name}-{dtype}.npy"
+        path = self.folder / "answers" / f"{question.name}-{dtype}.npy"
         if not path.is_file():
             with single_thread():
-                teacher = self._teacher()
-                vectors, head = embed(teacher, texts), head_weights(teacher)
-                own = replace(split, seed=seed_for(self.card.seed, "", split.seed, "subclasses"))
-                if kind == "embeddings":
-                    values = prepared(vectors, head, split)
-                elif kind == "subclasses":
-                    values = conditionals(vectors, head, member, own, self.card.name)
-                else:
-                    values = np.maximum(scores(vectors, head, member, own, self.card.name), -1e4)
+                values = further_values(self._teacher(), texts, question, self.card)
             with np.errstate(over="ignore"):
                 encoded = values.astype(dtype)
             if not np.isfinite(encoded).all():
                 raise ReleaseError(
                     expected(
-                        f"{kind}: largest value", float(np.abs(values).max()),
+                        f"{question.kind}: largest value", float(np.abs(values).max()),
                         f"fit {dtype}", "release.encoding = 'float32'",
                     )
                 )  # fmt: skip

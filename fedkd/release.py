@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedkd.errors import ReleaseError, expected
 
 ReleaseKind = Literal[
-    "probabilities", "embeddings", "subclasses", "scores", "topics", "statistic", "masked"
+    "probabilities", "embeddings", "grams", "subclasses", "scores", "topics", "statistic", "masked"
 ]  # fmt: skip
 Array = NDArray[np.generic]
 
@@ -26,6 +26,7 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings", "probs"),
     "subclasses": ("subclasses",),
     "scores": ("scores",),
+    "grams": ("grams",),
     "masked": ("masked",),
 }
 
@@ -37,12 +38,13 @@ class Release:
     ``arrays`` have fixed names, dtypes and shapes per ``kind``: probabilities hold ``probs``
     (rows, labels), a statistic ``bias`` (labels,), subclasses ``subclasses`` (rows, labels,
     subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
-    ``embeddings`` (rows, dim) with ``probs``. All are finite, float16 or float32. Masked ones hold
-    ``masked`` (rows, labels + 1) uint32, which mean nothing before they are summed. ``transfer_id``
-    and ``label_id`` are fingerprints of the ordered transfer rows and of the label list; ``rows``
-    is the half-open slice answered; ``mechanism`` says what was done to the values before they
-    left and ``epsilon_spent`` what that guarantees (None: nothing); ``account`` is the cost in
-    full, as :class:`fedkd.privacy.ledger.Account` writes it; the party's gate fills it in.
+    ``embeddings`` (rows, dim) with ``probs``, grams ``grams`` (rows, labels, landmarks). All are
+    finite, float16 or float32. Masked ones hold ``masked`` (rows, labels + 1) uint32, which mean
+    nothing before they are summed. ``transfer_id`` and ``label_id`` are fingerprints of the ordered
+    transfer rows and of the label list; ``rows`` is the half-open slice answered; ``mechanism``
+    says what was done to the values before they left and ``epsilon_spent`` what that guarantees
+    (None: nothing); ``account`` is the cost in full, as :class:`fedkd.privacy.ledger.Account`
+    writes it; the party's gate fills it in.
     """
 
     kind: ReleaseKind
@@ -107,7 +109,7 @@ def check_release(
                 _check_simplex(name, array, (labels,))
             case "subclasses":
                 _check_simplex(name, array, fine)
-            case "scores":
+            case "scores" | "grams":
                 _check_finite(name, array, fine)
             case "masked":
                 _check_masked(name, array, (count, labels + 1))

@@ -139,6 +139,9 @@ class ModelFields(Frozen):
     steps: Count | None = Field(
         None, description="so many steps on all rows, the rate falling as a cosine, instead"
     )
+    subclasses: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="subclasses of each label that a teacher learns with its labels"
+    )
 
 
 class Model(ModelFields):
@@ -264,6 +267,11 @@ class Scenario(Frozen):
                 "Expected data.domain to be given for partition by = 'domain'. "
                 "Try domain = 'domain' under [data]"
             )
+        if self.student.subclasses is not None:
+            raise ValueError(
+                expected("student.subclasses", self.student.subclasses, "be absent",
+                         "[teacher] subclasses, or the method's own")
+            )  # fmt: skip
         for override in self.teacher.override:
             for party in override.parties:
                 if isinstance(party, int) and not 0 <= party < self.parties.count:

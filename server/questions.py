@@ -33,7 +33,7 @@ class Gathering:
         """Return the most bytes that an honest answer for these rows can take on the wire."""
         labels = self.receiver.labels
         wide = WIDEST_EMBEDDING if self.question.kind == "embeddings" else 0
-        values = labels + wide if wide else labels * self.question.split.subclasses
+        values = labels + wide if wide else labels * self.question.columns
         return (rows[1] - rows[0]) * values * WIDEST_VALUE + FRAMING
 
     def missing(self, party: str) -> tuple[Rows, ...]:
@@ -53,7 +53,7 @@ class Gathering:
             label_id=self.receiver.label_id,
             rows=rows,
             labels=self.receiver.labels,
-            subclasses=self.question.split.subclasses,
+            subclasses=self.question.columns,
         )
         if rows not in self.missing(party):
             raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
@@ -152,9 +152,7 @@ def _fill_silent(gathering: Gathering, party: str) -> None:
     receiver, question = gathering.receiver, gathering.question
     path = receiver.folder / party / f"{question.name}.npy"
     if not path.is_file():
-        width = (
-            (1,) if question.kind == "embeddings" else (receiver.labels, question.split.subclasses)
-        )
+        width = (1,) if question.kind == "embeddings" else (receiver.labels, question.columns)
         _blank(path, (receiver.rows, *width), np.dtype(np.float16))
 
 

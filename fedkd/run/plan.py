@@ -20,13 +20,14 @@ from fedkd.run.prepare import check_models, policies, summarise
 from fedkd.run.space import spaces_for
 from fedkd.run.wire import content_bytes, release_content
 from fedkd.scenario import Scenario
+from fedkd.subclass.question import columns
 
 
 @dataclass(frozen=True)
 class Plan:
     """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire.
 
-    ``further_bytes`` are those of subclasses, scores and embeddings, of the party with the widest;
+    ``further_bytes`` are those of subclasses, scores, Grams and embeddings, of the widest party;
     ``policies`` pairs terms of privacy with the parties that hold them, or with a sweep's arm.
     """
 
@@ -113,7 +114,9 @@ def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Fe
             if kind == "embeddings":
                 total += _release_bytes("embeddings", np.zeros((size, width + labels), dtype))
             else:
-                total += _release_bytes(kind, np.zeros((size, labels, split.subclasses), dtype))
+                total += _release_bytes(
+                    kind, np.zeros((size, labels, columns(kind, split, rows)), dtype)
+                )
     return total
 
 

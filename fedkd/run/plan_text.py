@@ -34,7 +34,7 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
         f"{_bytes(plan.evaluation_bytes)} for the public test set"
         + (f", {_bytes(plan.bias_bytes)} as bias vector" if plan.bias_bytes else "")
         + (
-            f", at most {_bytes(plan.further_bytes)} of subclasses, scores or embeddings"
+            f", at most {_bytes(plan.further_bytes)} of subclasses, scores, Grams or embeddings"
             if plan.further_bytes
             else ""
         )

@@ -164,8 +164,8 @@ def test_clipped_sum_is_that_of_clipped_single_gradients(model):
         loss = F.cross_entropy(logits, truth[[row]])
         grads = torch.autograd.grad(loss, list(network.layers.parameters()))
         size = math.sqrt(sum(float((g**2).sum()) for g in grads))
-        for total, gradient in zip(want, grads, strict=True):
-            total += gradient * min(1.0, clip / (size + 1e-6))
+        shrink = min(1.0, clip / (size + 1e-6))
+        want = [total + gradient * shrink for total, gradient in zip(want, grads, strict=True)]
     for one, two in zip(got, want, strict=True):
         torch.testing.assert_close(one, two, atol=2e-5, rtol=1e-4)
     total = math.sqrt(sum(float((g**2).sum()) for g in got))

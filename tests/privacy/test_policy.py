@@ -102,7 +102,7 @@ def test_a_scenario_that_asks_for_another_mechanism_or_unit_is_refused():
     ],
 )
 def test_a_scenario_with_impossible_privacy_is_refused(privacy, tmp_path):
-    with pytest.raises(ScenarioError, match="Expected|unknown|Try"):
+    with pytest.raises(ScenarioError, match=r"Expected|unknown|Try"):
         small(tmp_path, privacy=privacy)
 
 
