@@ -27,11 +27,12 @@ def probe(folder: Path, texts: Sequence[str]) -> NDArray[np.generic]:
     with single_thread():
         votes = private_answers(party, party.terms, texts)
         probs = training.predict(party._teacher(), texts) if votes is None else votes
-    encoded = probs.astype(party.card.encoding)
+    dtype = "float32" if party.card.encoding == "float32" else "float16"
+    encoded = probs.astype(dtype)
     if own.name in ("none", "dp-sgd"):
         return encoded
     stream = party.noise_key.stream("audit", own.name)
-    return applied(own, encoded.astype(np.float64), stream).astype(party.card.encoding)
+    return applied(own, encoded.astype(np.float64), stream).astype(dtype)
 
 
 def probe_embeddings(folder: Path, texts: Sequence[str], split: Split) -> NDArray[np.float64]:
