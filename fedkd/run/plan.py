@@ -69,7 +69,7 @@ def make_plan(scenario: Scenario) -> Plan:
         evaluation_bytes=_answer_bytes(scenario, test_rows, labels),
         bias_bytes=_bias_bytes(labels) if biased else 0,
         further_bytes=_further_bytes(scenario, methods, federation),
-        methods=tuple((method.key, _gets(method)) for method in methods),
+        methods=tuple((method.key, _gets(method, summed)) for method in methods),
         policies=_policies(scenario, federation),
         warnings=tuple(federation.warnings) + tuple(dict.fromkeys(space_warnings)),
     )
@@ -129,7 +129,9 @@ def _release_bytes(name: str, array: np.ndarray[Any, Any]) -> int:
     return content_bytes(release_content(release, "answer/transfer/party/0-0"))
 
 
-def _gets(method: Any) -> str:
+def _gets(method: Any, summed: str | None) -> str:
+    if summed is not None:
+        return f"the sum of all teachers' probabilities, each weighed by its party ({summed})"
     asks = " and ".join(method.asks)
     extra = ", bias vectors" if method.weights == "bias" else ""
     return f"{asks} of every teacher{extra}, weights by {method.weights}"

@@ -47,10 +47,12 @@ class Silent:
 
 
 def ten(out: Path, **changes):
+    transfer = {"from": "train", "rows": 150}
     values = {
+        "data": {"source": "generated:moods", "transfer": transfer, "rows": 550},
         "parties": {"count": 10, "partition": {"by": "dirichlet", "alpha": 0.3}, "quorum": 6},
         "teacher": {"model": "bow", "epochs": 2},
-        "student": {"model": "bow", "epochs": 2},
+        "student": {"model": "bow", "epochs": 1},
         "method": METHODS,
         "run": {"out": str(out), "block_rows": 64, "retries": 0},
     }
