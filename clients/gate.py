@@ -40,7 +40,7 @@ from fedkd.run.wire import (
 )
 
 _CHANGED = ("probs", "bias")
-_ASKING = ("answer", "measure", "bias", "further")
+_ASKING = ("answer", "measure", "bias", "further", "masked")
 _ABOUT_ROWS = ("rows",)
 
 
@@ -92,7 +92,7 @@ class Gate:
         return content
 
     def _released(self, release: Release, request: str) -> tuple[RecordDict, Entry]:
-        made = self._coded(self._made(release))
+        made = self._coded(self.made(release))
         known = self.ledger.known(self.party.card.name, request, release_digest(made))
         account = self._account(made).values() if known is None else _account_in(known)
         epsilon = account["epsilon_rdp"]
@@ -101,7 +101,7 @@ class Gate:
         size = content_bytes(content)
         return content, release_entry(self.party.card.name, request, made, account, size)
 
-    def _made(self, release: Release) -> Release:
+    def made(self, release: Release) -> Release:
         """Return the release with the mechanism applied to its probabilities."""
         terms = self.terms
         if terms is None or terms.mechanism.name in ("none", "dp-sgd"):

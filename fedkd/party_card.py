@@ -21,6 +21,7 @@ class PartyCard:
     ``public`` is the folder of the public texts, relative to the party's folder. ``seed`` is the
     run seed from which the party derives its own draws. A ``deployed`` party mixes a secret of its
     own into the noise that protects it; a simulated one does not, so that runs can be repeated.
+    With ``secure_sum`` no answer of its own leaves: only a masked one, as part of a sum.
     """
 
     name: str
@@ -33,6 +34,7 @@ class PartyCard:
     public: str
     faults: Faults = field(default_factory=Faults)
     top: int = 8
+    secure_sum: bool = False
     deployed: bool = False
 
     def write(self, folder: Path) -> None:
@@ -71,6 +73,7 @@ def card_for(
         bias_inputs=scenario.release.bias_inputs,
         public=DELIVERED if delivered else own_texts,
         faults=scenario.faults,
+        secure_sum=scenario.privacy is not None and scenario.privacy.secure_sum,
         deployed=deployed,
     )
 

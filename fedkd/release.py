@@ -14,8 +14,8 @@ from fedkd.coding import check_coded, is_coded
 from fedkd.errors import ReleaseError, expected
 
 ReleaseKind = Literal[
-    "probabilities", "embeddings", "grams", "subclasses", "scores", "topics", "statistic"
-]
+    "probabilities", "embeddings", "grams", "subclasses", "scores", "topics", "statistic", "masked"
+]  # fmt: skip
 Array = NDArray[np.generic]
 
 SCHEMA = 1
@@ -28,6 +28,7 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
     "subclasses": ("subclasses",),
     "scores": ("scores",),
     "grams": ("grams",),
+    "masked": ("masked",),
 }
 
 
@@ -40,7 +41,8 @@ class Release:
     subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
     ``embeddings`` (rows, dim) with ``probs``, grams ``grams`` (rows, labels, landmarks). All are
     finite, float16 or float32; probabilities may be codes instead (:mod:`fedkd.coding`), uint8 and
-    with ``top`` (rows, k) uint16, the labels that they belong to, where not all are sent.
+    with ``top`` (rows, k) uint16, the labels that they belong to, where not all are sent. Masked
+    ones hold ``masked`` (rows, labels + 1) uint32, which mean nothing before they are summed.
     ``transfer_id`` and ``label_id`` are fingerprints of the ordered transfer rows and of the label
     list; ``rows`` is the half-open slice answered; ``mechanism`` says what was done to the values
     before they left and ``epsilon_spent`` what that guarantees (None: nothing); ``account`` is the
@@ -114,6 +116,8 @@ def check_release(
                 _check_simplex(name, array, fine)
             case "scores" | "grams":
                 _check_finite(name, array, fine)
+            case "masked":
+                _check_masked(name, array, (count, labels + 1))
             case _:
                 width = array.shape[1] if array.ndim == 2 else 0
                 _check_finite(name, array, (count, min(max(width, 1), WIDEST_EMBEDDING)))
@@ -138,6 +142,12 @@ def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
                 "a softmax",
             )
         )
+
+
+def _check_masked(name: str, array: Array, shape: tuple[int, int]) -> None:
+    if array.dtype.name != "uint32" or array.shape != shape:
+        got = (array.dtype.name, array.shape)
+        raise ReleaseError(expected(name, got, f"be uint32 of shape {shape}", "that shape"))
 
 
 def _check_finite(name: str, array: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -84,6 +84,13 @@ class Knot(Method):
         return "/".join(("knot", self.objective, self.weights, *(e for e in extras if e)))
 
     @property
+    def needs_each_teacher(self) -> str | None:
+        """Only the mixture objective lives on the mixture."""
+        if self.objective == "mixture":
+            return None
+        return f"objective {self.objective!r} transports to, or from, each teacher"
+
+    @property
     def ground(self) -> Geometry | None:
         """The geometry named here, if any."""
         return self.geometry

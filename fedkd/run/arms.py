@@ -55,5 +55,6 @@ def write_arms(scenario: Scenario) -> Path:
 def share_bounds(first: Scenario, arm: Scenario, seed: int) -> None:
     """Copy the reference students of the first arm: they depend on data and seed alone."""
     done, own = RunFolder(first.folder(seed)), RunFolder(arm.folder(seed))
-    if done.root != own.root and has_bounds(done) and not own.bounds.is_dir():
+    there = has_bounds(done) and done.bounds.is_dir()
+    if done.root != own.root and there and not own.bounds.is_dir():
         shutil.copytree(done.bounds, own.bounds)

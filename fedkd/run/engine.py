@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
+from fedkd.methods.summed import secure_weights
 from fedkd.run.arms import arms_of, share_bounds, write_arms
 from fedkd.run.bounds import add_bounds, has_bounds
 from fedkd.run.devices import place
@@ -51,7 +52,7 @@ def run_scenario(
     ``fresh`` discards earlier results of the same configuration. ``note`` is told a line a seed.
     ``tap`` sees every message and ``client_app`` stands in for the parties' app (both for tests).
     """
-    parse_methods(scenario.method)
+    secure_weights(scenario, parse_methods(scenario.method))
     place(scenario)
     arms = arms_of(scenario)
     if arms:
