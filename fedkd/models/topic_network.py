@@ -95,8 +95,6 @@ class TopicNetwork(nn.Module):
     learned. ``support`` (words,) bool marks the words that may get mass; others have logit −inf.
     """
 
-    prior_mean: Tensor
-    prior_variance: Tensor
     support: Tensor
 
     def __init__(self, shape: TopicShape) -> None:
@@ -130,7 +128,7 @@ class TopicNetwork(nn.Module):
 
     def encode(self, bags: Bags | None, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the posterior's mean and log variance (documents, topics)."""
-        hidden = self.first_bias
+        hidden: Tensor = self.first_bias
         if self.word_in is not None and bags is not None:
             hidden = hidden + sparse_product(bags, self.word_in)
         if self.vector_in is not None and vectors is not None:

@@ -229,4 +229,6 @@ def log_likelihoods(word_probs: Floats, bags: csr_array) -> NDArray[np.float64]:
     row = np.repeat(np.arange(bags.shape[0]), np.diff(bags.indptr))
     with np.errstate(divide="ignore"):
         logs = np.log(word_probs[row, bags.indices].astype(np.float64))
-    return np.bincount(row, weights=bags.data * logs, minlength=bags.shape[0])
+    total: NDArray[np.float64] = np.zeros(bags.shape[0])
+    np.add.at(total, row, bags.data * logs)
+    return total
