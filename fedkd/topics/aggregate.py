@@ -61,6 +61,7 @@ class TopicAggregator:
         words: NDArray[np.floating],
         mean: Floats | None = None,
         spread: Floats | None = None,
+        *,
         covered: NDArray[np.bool_] | None = None,
         rows: slice = slice(None),
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,11 +91,12 @@ def topic_features(mean: Floats, words: Floats, vectors: Floats | None = None) -
 def topic_cost(a: TopicFeatures, b: TopicFeatures, cost: AlignCost) -> Floats:
     """Return (topics of a, topics of b): correlation, Hellinger and cosine distances, mixed."""
     total = np.zeros((len(a.mass), len(b.mass)))
-    for weight, found in (
+    parts: list[tuple[float, Callable[[], Floats]]] = [
         (cost.activity, lambda: 1 - _cosine(a.activity, b.activity)),
         (cost.words, lambda: hellinger(a.words, b.words) ** 2),
         (cost.places, lambda: 1 - _cosine(_centred(a.places), _centred(b.places))),
-    ):
+    ]
+    for weight, found in parts:
         if weight:
             one = found()
             total += weight * one / max(float(np.median(one)), TINY)
@@ -263,7 +264,8 @@ def _average(
     def mean(name: str) -> Floats:
         rows = [getattr(one, name) for one in parties]
         found = sum(w[:, None] * (m.T @ r) for w, m, r in zip(weight, maps, rows, strict=True))
-        return np.where(total[:, None] > 0, found, getattr(old, name))
+        kept: Floats = np.where(total[:, None] > 0, found, getattr(old, name))
+        return kept
 
     mass = sum(w * (m.T @ one.mass) for w, m, one in zip(weight, maps, parties, strict=True))
     return TopicFeatures(
@@ -279,7 +281,8 @@ def _centred(places: Floats | None) -> Floats:
         raise ScenarioError(
             expected("alignment cost 'places'", None, "have text vectors", "another cost")
         )
-    return places - places.mean(axis=0)
+    shifted: Floats = places - places.mean(axis=0)
+    return shifted
 
 
 def _cosine(a: Floats, b: Floats) -> Floats:
