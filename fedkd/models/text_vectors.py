@@ -1,0 +1,112 @@
+"""One vector a document, computed once: from a sentence encoder, or by latent semantic analysis."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from fedkd.errors import ModelError, expected
+from fedkd.models.encoder import load_sentence_encoder
+from fedkd.release import fingerprint
+
+Vectors = NDArray[np.float16]
+MAX_TOKENS = 256
+_LSA = re.compile(r"lsa:(\d+)")
+_LSA_VERSION = "lsa/1"
+
+
+def text_vectors(
+    texts: Sequence[str], encoder: str, cache: Path, fit_texts: Sequence[str] | None = None
+) -> Vectors:
+    """Return unit vectors (documents, dim) float16 of texts, in their order, memory-mapped.
+
+    ``encoder`` is ``lsa:<dim>``, or a sentence encoder by hub name or local folder, of which the
+    last hidden states are averaged over the first 256 tokens. Latent semantic analysis (Deerwester
+    et al., JASIS 1990) needs no download: TF-IDF with 1 + log counts and a truncated SVD of fixed
+    seed, fitted on ``fit_texts`` (default: the texts), so parties that fit on the same public texts
+    share one space. A text without a known word is the zero vector.
+
+    The file in ``cache`` is named by a hash of texts and model, so it is computed only once.
+    Raises :class:`ModelError` for no texts, an encoder that cannot be loaded, or fewer words or
+    documents to fit on than ``dim``.
+    """
+    if not texts:
+        raise ModelError(expected("texts", 0, "hold at least 1 document", "a larger corpus"))
+    match = _LSA.fullmatch(encoder)
+    if match:
+        dim, fit = int(match[1]), texts if fit_texts is None else fit_texts
+        identity = f"{_LSA_VERSION}/{dim}/{fingerprint(fit)}"
+        return _cached(identity, texts, cache, lambda: _lsa(texts, fit, dim))
+    if encoder.startswith("lsa"):
+        raise ModelError(expected("encoder", encoder, "name its dimension", "encoder = 'lsa:384'"))
+    loaded = load_sentence_encoder(encoder, MAX_TOKENS)
+    identity = f"unit/{loaded.identity}"
+    return _cached(identity, texts, cache, lambda: loaded.encode(texts))
+
+
+def _cached(
+    identity: str, texts: Sequence[str], cache: Path, compute: Callable[[], NDArray[np.floating]]
+) -> Vectors:
+    key = hashlib.sha256(f"{identity}/{fingerprint(texts)}".encode()).hexdigest()
+    file = cache / f"{key}.npy"
+    found = _mapped(file, len(texts))
+    if found is None:
+        _write(file, _unit(compute()))
+        found = _mapped(file, len(texts))
+    if found is None:
+        raise ModelError(expected("cache", str(cache), "keep what is written", "another folder"))
+    return found
+
+
+def _lsa(texts: Sequence[str], fit: Sequence[str], dim: int) -> NDArray[np.float64]:
+    # Texts are words parted by blanks, so every run of other characters is a word.
+    weigh = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True)
+    try:
+        weighted = weigh.fit_transform(fit)
+    except ValueError as error:
+        raise ModelError(
+            expected("texts to fit on", len(fit), "hold words", "texts that are not empty")
+        ) from error
+    most = min(weighted.shape)
+    if not 1 <= dim < most:
+        raise ModelError(
+            expected(
+                "dimension of lsa", dim,
+                f"be at least 1 and below the number of words and of documents to fit on, {most}",
+                f"encoder = 'lsa:{max(1, min(100, most - 1))}'",
+            )
+        )  # fmt: skip
+    svd = TruncatedSVD(dim, n_iter=5, random_state=0).fit(weighted)
+    vectors: NDArray[np.float64] = svd.transform(weigh.transform(texts))
+    return vectors
+
+
+def _unit(vectors: NDArray[np.floating]) -> Vectors:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(length > 0, length, 1)).astype(np.float16)
+
+
+def _mapped(file: Path, rows: int) -> Vectors | None:
+    """Return the cached vectors, or None where there are none or the file is damaged."""
+    try:
+        vectors: Vectors = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float16
+    return vectors if right else None
+
+
+def _write(file: Path, vectors: Vectors) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        np.save(stream, vectors)
+    temporary.replace(file)
