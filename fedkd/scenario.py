@@ -10,19 +10,14 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedkd.errors import expected
+from fedkd.frozen import Count as Count
+from fedkd.frozen import Fraction as Fraction
+from fedkd.frozen import Frozen as Frozen
+from fedkd.frozen import Positive as Positive
+from fedkd.topic_scenario import Topics
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
 ModelKind = Literal["bow", "encoder", "transformer", "mlp"]
-
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Frozen(BaseModel):
-    """Values that refuse unknown keys and never change after they were read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
 
 
 class Transfer(Frozen):
@@ -257,6 +252,7 @@ class Scenario(Frozen):
     parties: Parties
     teacher: Teacher = Teacher()
     student: Model = Model()
+    topics: Topics | None = Field(None, description="distil topic models, not classifiers")
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     release: Release = Release()
     run: Run = Run()
@@ -289,6 +285,8 @@ class Scenario(Frozen):
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
         values["block_rows"] = self.run.block_rows
+        if self.topics is None:  # so that older results keep their folders
+            del values["topics"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

@@ -93,11 +93,13 @@ def fit_topics(
     *,
     seed: int,
     objective: Objective = elbo,
+    each_epoch: Callable[[int, TopicNetwork], None] | None = None,
     progress: str | None = None,
 ) -> TopicHistory:
     """Train in place and return what each epoch came to; the network is left in eval mode.
 
-    ``objective`` gets the row numbers of the batch in ``documents``. The documents that do not
+    ``objective`` gets the row numbers of the batch in ``documents``; ``each_epoch`` is called with
+    the network before every epoch. The documents that do not
     fill a batch sit out an epoch, another draw each time: a batch norm over few documents is
     noise. Raises :class:`DataError` for fewer than two documents and :class:`ModelError` for
     inputs that the network was not made for, or a loss that is not finite.
@@ -115,6 +117,9 @@ def fit_topics(
     network.train()
     with forked_generator(seed), Progress(progress, training.epochs) as bar:
         for epoch in range(training.epochs):
+            if each_epoch is not None:
+                each_epoch(epoch, network)
+                network.train()
             rows = order.permutation(count)[:used]
             sums: dict[str, Tensor] = {}
             turns = torch.from_numpy(rows)
