@@ -10,10 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedkd.errors import expected
-from fedkd.frozen import Count as Count
-from fedkd.frozen import Fraction as Fraction
-from fedkd.frozen import Frozen as Frozen
-from fedkd.frozen import Positive as Positive
+from fedkd.frozen import Count, Fraction, Frozen, Positive
 from fedkd.topic_scenario import Topics
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from fedkd.scenario import Frozen
+from fedkd.frozen import Frozen
 
 DATA_VARIABLE = "FEDKD_DATA"
 

@@ -10,7 +10,8 @@ from typing import Annotated, TypeVar
 from pydantic import Field, ValidationError
 
 from fedkd.errors import DeployError, expected
-from fedkd.scenario import Frozen, Model
+from fedkd.frozen import Frozen
+from fedkd.scenario import Model
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PARTY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"

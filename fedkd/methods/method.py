@@ -36,11 +36,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedkd.errors import expected
+from fedkd.frozen import Frozen
 from fedkd.intake import Intake
 from fedkd.methods.weights import Scheme, teacher_weights
 from fedkd.models.heads import PLAIN, Layout
 from fedkd.release import ReleaseKind
-from fedkd.scenario import Frozen, Geometry
+from fedkd.scenario import Geometry
 from fedkd.subclass.question import FurtherKind, Question
 from fedkd.subclass.split import Split
 from fedkd.transport.ground_cost import LabelSpace

@@ -12,7 +12,7 @@ from fedkd.topics.vocabulary import unpack_words
 
 TOP = 10
 OFF = 2e-2  # a sum of thousands of float16 is off by as much
-MOST_WORDS_TOLD = 1_000_000
+WORDS_TOLD = {"words", "frequencies"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def check_words(release: Release, transfer_id: str, label_id: str) -> dict[str, 
 
     Raises :class:`ReleaseError` unless they are different words, each with a count of at least 1.
     """
-    _facts(release, "statistic", transfer_id, label_id, (0, 0), {"words", "frequencies"})
+    _facts(release, "statistic", transfer_id, label_id, rows=(0, 0), names=WORDS_TOLD)
     packed, counts = release.arrays["words"], release.arrays["frequencies"]
     _shape("frequencies", counts, "uint32", (len(counts),))
     _shape("words", packed, "uint8", (packed.size,))
@@ -61,7 +61,7 @@ def check_summary(release: Release, known: Announced, rows: int) -> None:
     vocabulary's size, ``mass`` (topics,) float32 on the simplex.
     """
     names = {"background", "top_words", "mass"}
-    _facts(release, "statistic", known.transfer_id, known.label_id, (0, rows), names)
+    _facts(release, "statistic", known.transfer_id, known.label_id, rows=(0, rows), names=names)
     _shape("background", release.arrays["background"], "float32", (known.words,))
     _shape("mass", release.arrays["mass"], "float32", (known.topics,))
     _shape("top_words", release.arrays["top_words"], "uint16", (known.topics, TOP))
@@ -81,7 +81,7 @@ def check_topics(release: Release, known: Announced, rows: tuple[int, int]) -> N
     dense = known.keep is None
     forms = {"words"} if dense else {"ids", "codes", "range"}
     names = {"mean", "log_variance"} | forms
-    _facts(release, "topics", known.transfer_id, known.label_id, rows, names)
+    _facts(release, "topics", known.transfer_id, known.label_id, rows=rows, names=names)
     arrays, count = release.arrays, rows[1] - rows[0]
     for name in ("mean", "log_variance"):
         _shape(name, arrays[name], "float16", (count, known.topics))
@@ -106,6 +106,7 @@ def _facts(
     kind: ReleaseKind,
     transfer_id: str,
     label_id: str,
+    *,
     rows: tuple[int, int],
     names: set[str],
 ) -> None:
