@@ -24,6 +24,7 @@ from server.protocol import Terms, receiver_for, run_protocol
 from server.questions import ask_further
 from server.result import Outcome, write_result
 from server.rounds import Rounds
+from server.sealed import seal, unseal
 
 app = ServerApp()
 
@@ -59,15 +60,16 @@ def run_seed(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> No
     test = read_rows(folder.public / "test.jsonl")["text"]
     run = scenario.run
     rounds = Rounds(grid, folder, run.retries, run.deadline, run.backoff)
+    chosen = {method.key: spaces[method.ground or scenario.labels.geometry] for method in methods}
     with folder.stage("parties"):
         terms = terms_of(scenario, methods, labels)
-        answers = run_protocol(rounds, terms, transfer, test)
-        chosen = {
-            method.key: spaces[method.ground or scenario.labels.geometry] for method in methods
-        }
-        questions = [q for m in methods for q in m.questions(answers.transfer, chosen[m.key])]
-        receiver = receiver_for(folder, "transfer", terms, transfer)
-        ask_further(rounds, receiver, questions, answers.transfer, terms.quorum)
+        answers = unseal(folder, terms, transfer, test)
+        if answers is None:
+            answers = run_protocol(rounds, terms, transfer, test)
+            questions = [q for m in methods for q in m.questions(answers.transfer, chosen[m.key])]
+            receiver = receiver_for(folder, "transfer", terms, transfer)
+            ask_further(rounds, receiver, questions, answers.transfer, terms.quorum)
+            seal(folder, answers)
         intake = with_fine_labels(answers.transfer, folder)
     works = Distillery(folder, scenario.student, labels, seed, transfer, test)
     students = {}

@@ -36,11 +36,15 @@ class Terms:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a round brought in: answers on both public sets, and each teacher's own figures."""
+    """What a round brought in: answers on both public sets, and each teacher's own figures.
+
+    ``sizes`` holds the private rows of every party that stayed to the end.
+    """
 
     transfer: Intake
     test: Intake
     teachers: dict[str, Figures]
+    sizes: dict[str, int]
 
 
 def run_protocol(
@@ -74,6 +78,7 @@ def run_protocol(
         transfer=answering.close(active, sizes, bias=terms.bias_inputs is not None),
         test=measuring.close(active, sizes, bias=False),
         teachers=_evaluate(rounds, active),
+        sizes={party: sizes[party] for party in active},
     )
 
 

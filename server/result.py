@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from fedkd.files import read_json, write_arrays, write_json
 from fedkd.intake import Intake
 from fedkd.methods.method import Method
 from fedkd.methods.sharpness import match_entropy, mean_entropy
-from fedkd.metrics.scores import score
+from fedkd.metrics.scores import score_parties
 from fedkd.run.folder import RunFolder
 from fedkd.transport.ground_cost import LabelSpace
-from server.distil import load_predictions, student_digest
+from server.distil import student_digest
 from server.protocol import Answers, wire_totals
 
 SCHEMA = 1
@@ -45,14 +45,21 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
     for party, figures in answers.teachers.items():
         federation["parties"][party]["own_test"] = figures
     students = {**outcome.students, **sharpness_controls(outcome)}
-    references = reference_predictions(answers.test) | bound_predictions(folder)
+    references = reference_predictions(answers.test)
     with np.load(folder.truth, allow_pickle=False) as arrays:
         truth, owner = arrays["test"], arrays["party"]
     names = list(federation["parties"])
     predictions = students | references
     many = len(names) > MOST_PAIRS
     measured = {
-        key: measure(probs, truth, owner, _shown(key, names) if many else names, outcome.space)
+        key: score_parties(
+            probs,
+            truth,
+            owner,
+            _shown(key, names) if many else names,
+            cost=outcome.space.cost,
+            coordinates=outcome.space.coordinates,
+        )
         for key, probs in predictions.items()
     }
     write_labels(folder, outcome.space)
@@ -97,11 +104,6 @@ def reference_predictions(test: Intake) -> dict[str, Probabilities]:
     }
 
 
-def bound_predictions(folder: RunFolder) -> dict[str, Probabilities]:
-    """Return the predictions of the reference students that a simulation has computed."""
-    return {file.stem: load_predictions(file) for file in sorted(folder.bounds.glob("*.npz"))}
-
-
 def sharpness_controls(outcome: Outcome) -> dict[str, Probabilities]:
     """Return CE^γ for each KNOT student: cross-entropy's answers, as sharp as KNOT's.
 
@@ -120,23 +122,6 @@ def sharpness_controls(outcome: Outcome) -> dict[str, Probabilities]:
                 outcome.folder.warn(f"{method.key}: no power makes {key} as sharp as this student")
             controls[f"{CONTROL}/{method.key}"] = matched.probs
     return controls
-
-
-def measure(
-    probs: Probabilities,
-    truth: NDArray[np.int64],
-    owner: NDArray[np.int64],
-    parties: list[str],
-    space: LabelSpace,
-) -> dict[str, Any]:
-    """Return the measures of a prediction, pooled and on each party's own test rows."""
-    pooled: dict[str, Any] = asdict(score(probs, truth, space.cost, space.coordinates))
-    own = {}
-    for index, party in enumerate(parties):
-        mine = owner == index
-        if party and mine.any():
-            own[party] = asdict(score(probs[mine], truth[mine], space.cost, space.coordinates))
-    return pooled | {"parties": own}
 
 
 def _shown(key: str, parties: list[str]) -> list[str]:
@@ -169,7 +154,7 @@ def write_predictions(
     arrays: dict[str, NDArray[Any]] = {"truth": truth, "party": owner}
     for key, probs in predictions.items():
         arrays[f"probs/{key}"] = probs.astype(np.float16)
-    write_arrays(folder.root / "predictions.npz", arrays)
+    write_arrays(folder.predictions, arrays)
 
 
 def write_labels(folder: RunFolder, space: LabelSpace) -> None:

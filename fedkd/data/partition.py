@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 
-import datasets
 import numpy as np
-from flwr_datasets.partitioner import (
-    DirichletPartitioner,
-    IidPartitioner,
-    LinearPartitioner,
-    Partitioner,
-    ShardPartitioner,
-)
 
 from fedkd import scenario
 from fedkd.data.rows import Index, Rows, hash_order, largest_remainder
 from fedkd.errors import DataError, expected
-from fedkd.seeds import seed_for
 
 _UNSAFE = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
@@ -51,7 +41,9 @@ def partition(private: Rows, test: Rows, parties: scenario.Parties, seed: int) -
         )
     if parties.partition.by == "domain":
         return _by_domain(private, test, parties, seed)
-    trains = _by_partitioner(private, parties, seed)
+    from fedkd.data.partitioners import deal  # noqa: PLC0415  # imports datasets
+
+    trains = deal(private, parties, seed)
     width = len(str(parties.count - 1))
     names = [f"party-{number:0{width}d}" for number in range(parties.count)]
     everything = np.arange(len(test), dtype=np.int64)
@@ -80,58 +72,6 @@ def deal_test_rows(
             dealt[party].extend(rows[start : start + size].tolist())
             start += size
     return [np.array(sorted(rows), dtype=np.int64) for rows in dealt]
-
-
-def _by_partitioner(private: Rows, parties: scenario.Parties, seed: int) -> list[Index]:
-    # The partitioners cut runs of neighbouring rows, so the rows are mixed first.
-    order = hash_order(private, seed, "partition")
-    partitioner = _partitioner(parties, seed)
-    partitioner.dataset = datasets.Dataset.from_dict(
-        {"row": range(len(order)), "label": private.label[order].tolist()}
-    )
-    by = parties.partition.by
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            parts = [
-                np.sort(order[partitioner.load_partition(party)["row"]])
-                for party in range(parties.count)
-            ]
-    except (ValueError, ZeroDivisionError) as error:
-        knob = {"dirichlet": "a larger alpha or ", "shards": "fewer shards or "}.get(by, "")
-        raise DataError(
-            expected(
-                "parties.partition.by",
-                by,
-                f"give each of {parties.count} parties a row out of {len(private)}",
-                f"{knob}fewer parties",
-            )
-        ) from error
-    return parts
-
-
-def _partitioner(parties: scenario.Parties, seed: int) -> Partitioner:
-    number = seed_for(seed, "", 0, "partition")
-    match parties.partition.by:
-        case "dirichlet":
-            return DirichletPartitioner(
-                num_partitions=parties.count,
-                partition_by="label",
-                alpha=parties.partition.alpha,
-                min_partition_size=1,
-                seed=number,
-            )
-        case "shards":
-            return ShardPartitioner(
-                num_partitions=parties.count,
-                partition_by="label",
-                num_shards_per_partition=parties.partition.shards,
-                seed=number,
-            )
-        case "quantity":
-            return LinearPartitioner(num_partitions=parties.count)
-        case _:
-            return IidPartitioner(num_partitions=parties.count)
 
 
 def _by_domain(

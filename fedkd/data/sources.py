@@ -7,19 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import datasets
-
 from fedkd.data.catalogue import DATA_VARIABLE, Entry, catalogue
 from fedkd.data.generated import moods
-from fedkd.data.tables import (
-    SUFFIXES,
-    VECTORS,
-    Columns,
-    Table,
-    quiet_datasets,
-    read_table,
-    table_of,
-)
+from fedkd.data.tables import SUFFIXES, VECTORS, Columns, Table
 from fedkd.data.vectors import LABELS, NAMES, read_vectors, vectors
 from fedkd.errors import DataError, expected
 
@@ -129,8 +119,11 @@ def read_source(located: Located, columns: Columns, wanted: Sequence[str], seed:
 
 
 def _read_file(path: Path, origin: str, columns: Columns) -> tuple[Table, tuple[str, ...]]:
-    read = read_vectors if path.suffix == VECTORS else read_table
-    return read(path, origin, columns)
+    if path.suffix == VECTORS:
+        return read_vectors(path, origin, columns)
+    from fedkd.data.table_files import read_table  # noqa: PLC0415  # imports datasets
+
+    return read_table(path, origin, columns)
 
 
 def _locate_one(spec: str) -> Located:
@@ -251,54 +244,25 @@ def _source(
 
 
 def _read_hub(located: Located, columns: Columns, wanted: Sequence[str]) -> Source:
+    from fedkd.data.hub import HubId, read_hub  # noqa: PLC0415  # imports datasets
+
     entry = located.entry
     if entry is not None and columns.label == "label":
         columns = replace(columns, label=entry.hub_label)
-    with quiet_datasets():
-        try:
-            loaded = datasets.load_dataset(located.hub, revision=located.revision)
-        except Exception as error:  # the hub raises a dozen kinds, from several libraries
-            raise DataError(_unreachable(located, error)) from error
-        read = {
-            split: table_of(loaded[split], f"{located.hub}:{split}", columns)
-            for split in loaded
-            if split in wanted
-        }
-    if "train" not in read:
-        raise DataError(
-            expected(
-                "data.source", located.spec, "hold a split train", f"one that does ({list(loaded)})"
-            )
-        )
-    warnings = tuple(text for _, texts in read.values() for text in texts)
+    hub = HubId(located.spec, str(located.hub), located.revision)
+    found = read_hub(hub, columns, wanted, None if entry is None else entry.remedy())
+    warnings = found.warnings
     if entry is not None:
         warnings = (
             f"{entry.name} comes from the hub ({located.hub}), which may hold other rows than "
             f"${DATA_VARIABLE}/{entry.folder}",
             *warnings,
         )
-    feature = loaded["train"].features.get(columns.label)
-    names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-    tables = {split: table for split, (table, _) in read.items()}
     return _source(
         located,
         columns,
-        tables=tables,
-        labels=entry.labels if entry else names,
+        tables=found.tables,
+        labels=entry.labels if entry else found.labels,
         warnings=warnings,
-        splits=tuple(loaded),
-    )
-
-
-def _unreachable(located: Located, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    remedy = (
-        located.entry.remedy()
-        if located.entry
-        else "checking the id and the connection, or fetching the files elsewhere and giving "
-        "data.source the path of a folder that holds train.csv and test.csv"
-    )
-    at = f" at {located.revision}" if located.revision else ""
-    return expected(
-        "data.source", located.spec, f"load from the hub as {located.hub}{at} ({reason})", remedy
+        splits=found.splits,
     )

@@ -22,7 +22,13 @@ from fedkd.deploy.certificates import (
     write_secret,
 )
 from fedkd.deploy.layout import SCENARIO_FILE, check_count
-from fedkd.deploy.settings import PARTY_FILE, PARTY_NAME, SERVER_FILE, join_address
+from fedkd.deploy.settings import (
+    PARTY_FILE,
+    PARTY_NAME,
+    SERVER_FILE,
+    flower_release,
+    join_address,
+)
 from fedkd.errors import DeployError, expected
 from fedkd.files import slug
 from fedkd.methods import parse_methods
@@ -103,6 +109,7 @@ def _write_all(
             "unit": slug(name),
             "server": address,
             "port": FIRST_NODE_PORT + index,
+            "flower": flower_release(),
             "teacher": tomli_w.dumps({"teacher": teacher}).strip(),
         }
         _render(home / PARTY_FILE, "party.toml", facts)
@@ -128,6 +135,7 @@ def _write_all(
 def _write_server(root: Path, server: tuple[str, int], parties: Sequence[str]) -> None:
     home, (host, port) = root / "server", server
     facts = {"host": host, "port": port, "parties": json.dumps(list(parties))}
+    facts |= {"flower": flower_release()}
     _render(home / SERVER_FILE, "server.toml", facts)
     _render(home / "superlink.sh", "superlink.sh", facts)
     _write_units(home, "server", "server", "superlink.sh", port)

@@ -20,7 +20,8 @@ from fedkd.data.corpus import load_corpus
 from fedkd.data.naming import name_labels
 from fedkd.data.rows import Rows, normal_form
 from fedkd.data.sources import Source
-from fedkd.data.tables import SUFFIXES, Columns, read_table
+from fedkd.data.table_files import read_table
+from fedkd.data.tables import SUFFIXES, Columns
 from fedkd.data.transfer import choose_transfer
 from fedkd.deploy.settings import PartySettings, read_party, read_server
 from fedkd.errors import DataError, expected

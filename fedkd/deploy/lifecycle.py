@@ -9,7 +9,13 @@ from fedkd.deploy.control import Control, control_of
 from fedkd.deploy.layout import WORK, agreed_scenario, lay_out_party, lay_out_server
 from fedkd.deploy.probe import check_port_free, check_server
 from fedkd.deploy.processes import Daemon
-from fedkd.deploy.settings import is_server, join_address, read_party, read_server
+from fedkd.deploy.settings import (
+    check_flower,
+    is_server,
+    join_address,
+    read_party,
+    read_server,
+)
 from fedkd.errors import DeployError
 from fedkd.files import read_json, write_json
 from fedkd.run.folder import RunFolder
@@ -21,7 +27,9 @@ _ONLINE = "SuperNode ID:"
 
 def check(folder: Path, note: Note) -> None:
     """Check and lay out a folder without starting or sending anything."""
-    for line in lay_out_server(folder) if is_server(folder) else lay_out_party(folder):
+    server = is_server(folder)
+    check_flower(read_server(folder) if server else read_party(folder))
+    for line in lay_out_server(folder) if server else lay_out_party(folder):
         note(line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -27,6 +28,7 @@ class ServerSettings(Frozen):
     host: str = Field(description="name or address by which the parties reach the server")
     port: Port = 8443
     parties: tuple[PartyName, ...] = Field(min_length=1)
+    flower: str | None = Field(None, description="release of Flower that all machines need")
 
     @property
     def shell(self) -> dict[str, str]:
@@ -56,6 +58,7 @@ class PartySettings(Frozen):
     name: PartyName
     server: str = Field(description="HOST:PORT")
     port: Port = Field(9094, description="port that the node uses on its own machine only")
+    flower: str | None = Field(None, description="release of Flower that all machines need")
     data: PartyData = PartyData()
     teacher: Model = Model()
 
@@ -73,6 +76,24 @@ def read_server(folder: Path) -> ServerSettings:
 def read_party(folder: Path) -> PartySettings:
     """Read ``party.toml``; raises :class:`DeployError` naming file, key and remedy."""
     return _read(folder / PARTY_FILE, PartySettings)
+
+
+def flower_release() -> str:
+    """Return the release of Flower that is installed here, such as ``1.41``."""
+    return ".".join(metadata.version("flwr").split(".")[:2])
+
+
+def check_flower(settings: ServerSettings | PartySettings) -> None:
+    """Raise :class:`DeployError` where this machine has another Flower than the deployment."""
+    if settings.flower not in (None, flower_release()):
+        raise DeployError(
+            expected(
+                "release of Flower on this machine",
+                flower_release(),
+                f"equal {settings.flower}, as on the other machines",
+                f"pip install 'flwr=={settings.flower}.*', or `flower` in the settings of all",
+            )
+        )
 
 
 def is_server(folder: Path) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,3 +60,25 @@ def score(
         nll=negative_log_likelihood(probs, truth),
         ece=expected_calibration_error(probs, truth),
     )
+
+
+def score_parties(
+    probs: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    parties: Sequence[str],
+    *,
+    cost: NDArray[np.float64],
+    coordinates: NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    """Return the measures of a prediction by name, pooled and on each party's own rows.
+
+    ``owner`` (n,) is each row's party as its number; a party named "" is left out.
+    """
+    pooled: dict[str, Any] = asdict(score(probs, truth, cost, coordinates))
+    own = {}
+    for index, party in enumerate(parties):
+        mine = owner == index
+        if party and mine.any():
+            own[party] = asdict(score(probs[mine], truth[mine], cost, coordinates))
+    return pooled | {"parties": own}

@@ -15,9 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
-from fedkd.report.page import write_report
-from fedkd.report.summary import write_summary
-from fedkd.run.bounds import compute_bounds
+from fedkd.run.bounds import add_bounds, has_bounds
 from fedkd.run.devices import place
 from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid, Tap, UserConfig
@@ -61,21 +59,25 @@ def run_scenario(
     with ExitStack() as engines:
         grid_for: GridFor | None = None
         for seed, folder in zip(scenario.seeds, folders, strict=True):
-            if folder.done:
+            if folder.done and has_bounds(folder):
                 note(f"seed {seed}: complete already")
                 continue
             note(f"seed {seed}: {folder.root}")
             prepare_run(scenario, seed)
-            grid_for = grid_for or engines.enter_context(open_engine(scenario, tap, client_app))
-            run_seed(scenario, seed, grid_for)
+            if not folder.done:
+                grid_for = grid_for or engines.enter_context(open_engine(scenario, tap, client_app))
+                run_seed(scenario, seed, grid_for)
+            add_bounds(scenario, seed, folder, scenario.parties.count)
+    from fedkd.report.page import write_report  # noqa: PLC0415  # imports matplotlib
+    from fedkd.report.summary import write_summary  # noqa: PLC0415
+
     write_summary(base)
     return Finished(base, tuple(folders), write_report(base))
 
 
 def run_seed(scenario: Scenario, seed: int, grid_for: GridFor) -> RunFolder:
-    """Run one seed: the two bounds here, the parties on the grid, the ServerApp in this thread."""
+    """Run one seed: the parties on the grid, the ServerApp in this thread."""
     folder = prepare_run(scenario, seed)
-    compute_bounds(scenario, seed, folder, scenario.parties.count)
     config: UserConfig = {"seed": seed, "run-folder": str(folder.root.resolve())}
     server = _load(SERVER_APP, ServerApp)
     server(grid_for(folder, config), Context(1, 1, {}, RecordDict(), dict(config)))

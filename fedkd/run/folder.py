@@ -49,6 +49,11 @@ class RunFolder:
         return self.root / "evaluation"
 
     @property
+    def sealed(self) -> Path:
+        """What the round of questions brought, once it is over."""
+        return self.root / "round.json"
+
+    @property
     def students(self) -> Path:
         """One folder a method."""
         return self.root / "students"
@@ -57,6 +62,11 @@ class RunFolder:
     def bounds(self) -> Path:
         """Predictions of the reference students."""
         return self.root / "bounds"
+
+    @property
+    def predictions(self) -> Path:
+        """What every student and reference says of the test set."""
+        return self.root / "predictions.npz"
 
     @property
     def result(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 Floats = NDArray[np.float64]
 RESTARTS = 4
@@ -18,6 +17,8 @@ def soft_clusters(
     Weighted Lloyd iterations from 4 starts. Divided by a temperature and softmaxed this is the
     responsibility of a mixture of equal Gaussians.
     """
+    from sklearn.cluster import KMeans  # noqa: PLC0415  # a second to import, seldom needed
+
     found = KMeans(count, n_init=RESTARTS, random_state=int(generator.integers(2**31)))
     found.fit(rows, sample_weight=weights)
     distance = found.transform(rows) ** 2

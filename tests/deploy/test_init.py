@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fedkd.deploy import lifecycle
 from fedkd.deploy.init import init_deployment
-from fedkd.deploy.settings import is_server, read_party, read_server
+from fedkd.deploy.settings import flower_release, is_server, read_party, read_server
 from fedkd.errors import DataError, DeployError, ScenarioError
 from tests.deploy.conftest import PARTIES
 from tests.system.small import small, write_scenario
@@ -154,6 +155,20 @@ def test_bad_settings_name_file_and_key(
     with pytest.raises(DeployError, match=told) as error:
         read_party(file.parent)
     assert "party.toml" in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["server", "parties/food"])
+def test_another_release_of_flower_is_told_before_anything_starts(
+    folder: str, scenario_file: Path, tmp_path: Path
+) -> None:
+    init_deployment(tmp_path / "new", PARTIES, "localhost", 8443, scenario_file)
+    home = tmp_path / "new" / folder
+    file = home / ("server.toml" if folder == "server" else "party.toml")
+    assert f'flower = "{flower_release()}"' in file.read_text()
+    file.write_text(file.read_text().replace(f'flower = "{flower_release()}"', 'flower = "0.9"'))
+    with pytest.raises(DeployError, match=r"release of Flower .* equal 0\.9.*pip install"):
+        lifecycle.up(home, lambda line: None)
+    assert not (home / "state").exists()
 
 
 def test_one_file_of_each_scenario(made: Path, tmp_path: Path) -> None:

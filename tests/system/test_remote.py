@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -23,102 +22,22 @@ from fedkd.deploy.init import init_deployment
 from fedkd.deploy.processes import end_tree, script_environment
 from fedkd.errors import DeployError
 from fedkd.files import read_json, read_json_lines
-from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.remote import run_remote
-from fedkd.scenario import Scenario
-from fedkd.scenario_file import load_scenario
+from tests.system.deployment import PARTIES, Deployment, deployed, free_ports, processes_of
 from tests.system.small import small, write_scenario
 
-PARTIES = ("food", "music+sport", "travel", "work")
-UP_SECONDS = 240
 REFUSED_SECONDS = 25
 
 assert command_line.registered_groups, "fedkd deploy is a part of the command"
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """Folders of a deployment in which everything runs."""
-
-    root: Path
-    scenario: Scenario
-    inline: RunFolder
-    address: str
-
-    @property
-    def server(self) -> Path:
-        return self.root / "server"
-
-    @property
-    def ca(self) -> Path:
-        return self.server / "ca.crt"
-
-    def party(self, name: str) -> Path:
-        return self.root / "parties" / name
-
-    @property
-    def folders(self) -> list[Path]:
-        return [*(self.party(name) for name in PARTIES), self.server]
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in made]
-
-
-def bring_up(*folders: Path) -> None:
-    """`fedkd deploy up` for several folders at once, each in a process of its own."""
-    command = [sys.executable, "-c", "from fedkd.cli import main; main()", "deploy", "up"]
-    started = [
-        subprocess.Popen(
-            [*command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for folder in folders
-    ]
-    told = [one.communicate(timeout=UP_SECONDS)[0] for one in started]
-    assert [one.returncode for one in started] == [0] * len(folders), "\n".join(told)
-
-
-def processes_of(root: Path) -> list[psutil.Process]:
-    """Processes that name a file of the deployment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(str(root) in word for word in words):
-            found.append(process)
-    return found
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     base = tmp_path_factory.mktemp("remote")
     scenario = small(base / "runs", run={"out": str(base / "runs"), "block_rows": 4096})
-    inline = run_scenario(scenario).seeds[0]
-    server_port, *node_ports = free_ports(1 + len(PARTIES))
-    root, file = base / "made", write_scenario(base / "small.toml", scenario)
-    init_deployment(root, PARTIES, "localhost", server_port, file)
-    for index, (name, port) in enumerate(zip(PARTIES, node_ports, strict=True)):
-        own = inline.party(index)
-        settings = root / "parties" / name / "party.toml"
-        text = settings.read_text().replace('path = ""', f'path = "{own / "private.jsonl"}"')
-        text = text.replace(f"port = {9094 + index} ", f"port = {port} ")
-        text = text.replace('# test = "test.csv"', f'test = "{own / "test.jsonl"}"')
-        settings.write_text(text)
-    here = Deployment(root, load_scenario(file), inline, f"localhost:{server_port}")
-    try:
-        bring_up(here.server)
-        bring_up(*(here.party(name) for name in PARTIES))
+    with deployed(base, scenario) as here:
         yield here
-    finally:
-        for folder in here.folders:
-            lifecycle.down(folder, lambda line: None)
-        for process in processes_of(root):
-            end_tree(process)
 
 
 @pytest.fixture(scope="module")
@@ -245,13 +164,49 @@ def test_wrong_authority_and_unknown_key_are_told(deployment: Deployment, tmp_pa
     assert not processes_of(stranger)
 
 
+def test_interrupted_command_stops_its_run(deployment: Deployment, remote: RunFolder) -> None:
+    scenario = deployment.scenario.model_copy(update={"seeds": (0,)})
+    file = write_scenario(deployment.root / "again.toml", scenario)
+    (remote.root / "DONE").rename(remote.root / "WAS-DONE")
+    command = [sys.executable, "-c", "from fedkd.cli import main; main()", "run", str(file)]
+    command += ["--backend", "remote", "--server", deployment.address, "--ca", str(deployment.ca)]
+    began = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+    assert began.stdout is not None
+    run = next(int(line.split()[3]) for line in began.stdout if line.startswith("seed 0: run "))
+    with control_of(deployment.address, deployment.ca) as control:
+        while control.status(run) in ("pending", "starting"):
+            pass
+        started = psutil.Process(began.pid).children(recursive=True)
+        began.send_signal(signal.SIGINT)
+        told = began.communicate(timeout=60)[0]
+        assert began.returncode not in (0, None)
+        assert "Traceback" not in told
+        assert control.status(run) == "finished:stopped"
+    (remote.root / "WAS-DONE").rename(remote.root / "DONE")
+    assert not psutil.wait_procs(started, timeout=10)[1]
+
+
+def test_revoked_key_is_refused(deployment: Deployment) -> None:
+    notes: list[str] = []
+    lifecycle.down(deployment.party("food"), notes.append)
+    (deployment.server / "nodes" / "food.pub").unlink()
+    lifecycle.up(deployment.server, notes.append)
+    assert "food: key removed" in notes
+    with pytest.raises(DeployError, match="Expected the server to accept node 'food'"):
+        lifecycle.up(deployment.party("food"), notes.append)
+    assert nodes_online(deployment) == len(PARTIES) - 1
+    assert not processes_of(deployment.party("food"))
+
+
 def test_down_leaves_no_process_and_no_port(deployment: Deployment) -> None:
     """Comes last: it ends the deployment."""
     notes: list[str] = []
-    assert len(processes_of(deployment.root)) >= 1 + len(PARTIES)
+    assert len(processes_of(deployment.root)) >= len(PARTIES)
     for folder in deployment.folders:
         lifecycle.down(folder, notes.append)
-    assert sum("stopped" in note for note in notes) == 1 + len(PARTIES)
+    assert sum("stopped" in note for note in notes) == len(PARTIES), "one party is down already"
     assert not processes_of(deployment.root)
     port = int(deployment.address.rpartition(":")[2])
     with socket.create_server(("127.0.0.1", port)):
