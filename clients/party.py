@@ -212,6 +212,18 @@ class Party:
             "ece": scores.ece,
         }
 
+    @property
+    def public_folder(self) -> Path:
+        """Where the public texts lie."""
+        return (self.folder / self.card.public).resolve()
+
+    def texts(self, name: str) -> list[str]:
+        """Return the texts of 'private' or 'own-test', or of a public set."""
+        if name in PUBLIC_SETS:
+            return self._public(name)
+        texts: list[str] = self._private("test" if name == "own-test" else name).get("text", [])
+        return texts
+
     def record(self, release: Release, request_id: str) -> None:
         """Write the release into the party's ledger, once a request, before the bytes go out."""
         ledger = self.folder / "ledger.jsonl"

@@ -63,8 +63,8 @@ def run_protocol(
     measuring = receiver_for(rounds.folder, "test", terms, test)
     active = sorted(facts)
     if terms.deliver:
-        active = _deliver(rounds, answering, "transfer", transfer, active)
-        active = _deliver(rounds, measuring, "test", test, active)
+        active = deliver(rounds, answering, "transfer", transfer, active)
+        active = deliver(rounds, measuring, "test", test, active)
     active = _train(rounds, active)
     require_quorum("train", len(active), terms.quorum)
     _collect(rounds, answering, active, "transfer", terms.quorum)
@@ -170,7 +170,7 @@ def receiver_for(folder: RunFolder, name: str, terms: Terms, texts: Sequence[str
     )
 
 
-def _deliver(
+def deliver(
     rounds: Rounds, receiver: Receiver, name: str, texts: Sequence[str], parties: Sequence[str]
 ) -> list[str]:
     """Send the public texts in blocks; return the parties that took all of them."""
@@ -223,7 +223,7 @@ def _storing(
     def accept(request: Request, content: RecordDict) -> None:
         release = content_release(content, request.identifier)
         receiver.accept(request.party, release, block)
-        _record(rounds, request, release)
+        record(rounds, request, release)
 
     return accept
 
@@ -234,7 +234,7 @@ def _collect_bias(
     def accept(request: Request, content: RecordDict) -> None:
         release = content_release(content, request.identifier)
         receiver.accept_bias(request.party, release, inputs)
-        _record(rounds, request, release)
+        record(rounds, request, release)
 
     waiting = [party for party in parties if not receiver.has_bias(party)]
     fields: dict[str, Scalar] = {"transfer_id": receiver.transfer_id}
@@ -243,7 +243,8 @@ def _collect_bias(
     return [party for party in parties if party in given or party not in waiting]
 
 
-def _record(rounds: Rounds, request: Request, release: Release) -> None:
+def record(rounds: Rounds, request: Request, release: Release) -> None:
+    """Write an accepted release into the server's copy of the ledger."""
     rounds.folder.log("ledger", ledger_entry(request.party, release, request.identifier))
 
 

@@ -71,7 +71,9 @@ def standardise(mean: Floats, log_variance: Floats) -> tuple[Floats, Floats]:
     return (mean - mean.mean(axis=0)) / spread, log_variance - log_variance.mean(axis=0)
 
 
-def topic_features(mean: Floats, words: Floats, vectors: Floats | None = None) -> TopicFeatures:
+def topic_features(
+    mean: Floats, words: NDArray[np.floating], vectors: Floats | None = None
+) -> TopicFeatures:
     """Return the features of a party's topics from latents and word distributions (documents, …).
 
     A document uses topic k by softmax(mean)_k.

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fedkd.errors import DataError, expected
-from fedkd.files import slug
 from fedkd.models.text_vectors import text_vectors
 from fedkd.models.topic_network import TopicNetwork, TopicShape, build_network
 from fedkd.models.topic_training import (
@@ -23,6 +22,7 @@ from fedkd.models.topic_training import (
     elbo,
     fit_topics,
 )
+from fedkd.release import fingerprint
 from fedkd.topic_scenario import TopicFields, TopicInputs
 
 Floats = NDArray[np.floating]
@@ -73,17 +73,22 @@ def recipe(model: TopicFields, *, inputs: TopicInputs, encoder: str) -> Recipe:
     )
 
 
+def vector_file(name: str, encoder: str) -> str:
+    """Return the file name under which the vectors of a set of texts lie ready."""
+    return f"{name}-{fingerprint([encoder])[:12]}.npy"
+
+
 def vectors_for(
     recipe: Recipe, folder: Path, name: str, texts: Sequence[str], public: Sequence[str]
 ) -> Floats | None:
     """Return the texts' vectors, or None for a model that reads bags alone.
 
-    ``<name>-<encoder>.npy`` in ``folder`` is taken where it is there; else they are computed once,
+    The ``vector_file`` in ``folder`` is taken where it is there; else they are computed once,
     an LSA encoder fitted on the ``public`` texts.
     """
     if recipe.inputs == "bag":
         return None
-    ready = folder / f"{name}-{slug(recipe.encoder)}.npy"
+    ready = folder / vector_file(name, recipe.encoder)
     if not ready.is_file():
         return text_vectors(texts, recipe.encoder, folder / "cache", fit_texts=public)
     found: Floats = np.load(ready, mmap_mode="r", allow_pickle=False)

@@ -47,7 +47,7 @@ class Distillation:
     RL is the reconstruction loss; W₂² = ‖μ_S − μ_T‖² + ‖σ_S − σ_T‖² between the posteriors,
     CE = −Σ_v q_v log softmax(l_S/T)_v, and S_ε the entropic transport between topic proportions.
     ``latent`` is λ (the paper's 1) and ``proportions`` is γ (the paper's 0); u_d is 1 unless the
-    targets say otherwise.
+    targets say otherwise. ``words`` False leaves the cross-entropy out.
     """
 
     targets: TopicTargets
@@ -56,6 +56,7 @@ class Distillation:
     latent: float = 1.0
     proportions: float = 0.0
     epsilon: float = 0.1
+    words: bool = True
 
     def __post_init__(self) -> None:
         check_terms(self.alpha, self.temperature)
@@ -71,7 +72,7 @@ class Distillation:
         u = None if told.emphasis is None else told.emphasis[rows]
         words = told.words[rows].to(done.logits.dtype)
         terms["cross_entropy"] = soft_cross_entropy(done.logits, words, self.temperature, u)
-        taught = self.temperature**2 * terms["cross_entropy"]
+        taught = self.temperature**2 * terms["cross_entropy"] * self.words
         if self.latent and told.mean is not None and told.spread is not None:
             terms["transport"] = self._latent(done, told.mean[rows], told.spread[rows], u)
             taught = taught + self.latent * terms["transport"]
