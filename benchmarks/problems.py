@@ -122,10 +122,10 @@ def timed(run: Callable[[], Any]) -> float:
     return 1000 * (time.process_time() - begin)
 
 
-def machine() -> dict[str, Any]:
+def machine(further: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the figures depend on, without naming the host."""
     versions = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *further):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -57,7 +57,7 @@ class Documents:
             a, b = int(bags.indptr[start]), int(bags.indptr[stop])
             read = None
             if self.vectors is not None:
-                read = torch.from_numpy(np.asarray(self.vectors[start:stop])).to(dtype)
+                read = torch.from_numpy(np.array(self.vectors[start:stop])).to(dtype)
             part = Bags(row[a:b], word[a:b], value[a:b], length[start:stop], int(words))
             yield slice(start, stop), part, read
 
