@@ -144,9 +144,9 @@ def _side_by_side(
 ) -> dict[str, Any]:
     """Return the words of every topic, and which of each party's topics matches a student's.
 
-    ``matches[student][party]`` holds ``cost`` (party's topics, student's topics), and for every
-    topic of the student the number of the party's topic that matches it (None where there is
-    none) with the Hellinger ``distance`` between their words.
+    ``matches[student][party]`` holds ``likeness`` (student's topics, party's topics), 1 less the
+    Hellinger distance of their words, and for every topic of the student the number of the
+    party's topic that matches it best, one to one (None where there is none).
     """
     works = outcome.works
     matches: dict[str, Any] = {}
@@ -162,15 +162,10 @@ def _side_by_side(
         for party, theirs in works.features(method).items():
             cost = topic_cost(theirs, mine, AlignCost())
             plan = transport_plan(cost, theirs.mass, mine.mass, "permutation")
-            far = hellinger(theirs.words, mine.words)
-            pick = [int(c.argmax()) if c.any() else None for c in plan.T]
+            alike = 1 - hellinger(mine.words, theirs.words)
             matches[method.key][party] = {
-                "cost": np.round(cost, 4).tolist(),
-                "match": pick,
-                "distance": [
-                    None if row is None else round(float(far[row, column]), 4)
-                    for column, row in enumerate(pick)
-                ],
+                "likeness": np.round(alike, 4).tolist(),
+                "match": [int(c.argmax()) if c.any() else None for c in plan.T],
             }
     everyone = {**students, **references}
     return {

@@ -70,7 +70,7 @@ def run_scenario(
                 run_seed(scenario, seed, grid_for)
             _add_bounds(scenario, seed, folder)
     if scenario.topics is not None:
-        from fedkd.report.topic_page import write_topic_report  # noqa: PLC0415
+        from fedkd.report.topic_run import write_topic_report  # noqa: PLC0415  # imports matplotlib
 
         return Finished(base, tuple(folders), write_topic_report(base))
     from fedkd.report.page import write_report  # noqa: PLC0415  # imports matplotlib

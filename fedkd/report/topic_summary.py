@@ -1,4 +1,4 @@
-"""All seeds of a scenario with topic models: ``summary.json`` and a table."""
+"""All seeds of a scenario with topic models, brought together."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedkd.files import read_json, write_json, write_text
+from fedkd.errors import DataError, expected
+from fedkd.files import read_json
 from fedkd.metrics.intervals import paired_difference
 
 MEASURES = ("npmi", "c_v", "diversity", "irbo", "perplexity", "accuracy")
 WIDTH = 30
 
 
-def write_topic_report(config_folder: Path) -> Path:
-    """Write ``summary.json`` and ``summary.md`` over the finished seeds; return the latter."""
-    summary = summarise_topics(config_folder)
-    write_json(config_folder / "summary.json", summary)
-    file = config_folder / "summary.md"
-    write_text(file, "\n".join(table_lines(summary)) + "\n")
-    return file
+def finished_seeds(config_folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return folder and result of every finished seed; raises :class:`DataError` for none."""
+    folders = [file.parent for file in config_folder.glob("*/result.json")]
+    done = sorted((f for f in folders if (f / "DONE").is_file()), key=lambda f: int(f.name))
+    if not done:
+        raise DataError(
+            expected("finished seeds", 0, f"be in {config_folder.name}", "fedkd run, which goes on")
+        )
+    return [(folder, read_json(folder / "result.json")) for folder in done]
 
 
 def summarise_topics(config_folder: Path) -> dict[str, Any]:
@@ -28,8 +31,7 @@ def summarise_topics(config_folder: Path) -> dict[str, Any]:
 
     ``paired`` holds mean and 95 % interval of the difference from the first method, by seed.
     """
-    files = sorted(config_folder.glob("*/result.json"), key=lambda f: int(f.parent.name))
-    results = [read_json(file) for file in files if (file.parent / "DONE").is_file()]
+    results = [values for _, values in finished_seeds(config_folder)]
     rows: dict[str, dict[str, Any]] = {}
     for group in ("methods", "references"):
         for name in dict.fromkeys(n for r in results for n in r[group]):
@@ -61,12 +63,13 @@ def table_lines(summary: Mapping[str, Any]) -> list[str]:
         f"|{'-' * (WIDTH + 2)}|{'|'.join(['---'] * len(MEASURES))}|",
     ]
     for name, row in summary["rows"].items():
-        cells = [_cell(m, row[m]) for m in MEASURES]
+        cells = [text_of(m, row[m]) for m in MEASURES]
         lines.append(f"| {name:<{WIDTH}} | {' | '.join(cells)} |")
     return lines
 
 
-def _cell(measure: str, values: Mapping[str, Any]) -> str:
+def text_of(measure: str, values: Mapping[str, Any]) -> str:
+    """Return median and range as text."""
     if values["median"] is None:
         return "–"
     form = "{:.0f}" if measure == "perplexity" else "{:.3f}"
