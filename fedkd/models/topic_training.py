@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
+from torch.optim.adam import adam
 
 from fedkd.errors import DataError, ModelError, expected
 from fedkd.models.determinism import forked_generator
@@ -111,8 +112,7 @@ def fit_topics(
     used = count - count % batch
     order = np.random.default_rng(seed)
     parameters = list(network.parameters())
-    betas = (training.momentum, training.momentum)
-    adam = torch.optim.Adam(parameters, lr=training.rate, betas=betas, fused=True)
+    optimiser = _Adam(parameters, training)
     history = TopicHistory()
     network.train()
     with forked_generator(seed), Progress(progress, training.epochs) as bar:
@@ -125,9 +125,7 @@ def fit_topics(
             turns = torch.from_numpy(rows)
             for where, bags, vectors in documents.take(rows).batches(batch, parameters[0].dtype):
                 loss, terms = objective(network, network(bags, vectors), bags, turns[where])
-                adam.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                adam.step()
+                optimiser.step(torch.autograd.grad(loss, parameters, allow_unused=True))
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0) + value.detach()
             history.epochs.append({name: float(value) / used for name, value in sums.items()})
@@ -138,6 +136,38 @@ def fit_topics(
             bar.advance()
     network.eval()
     return history
+
+
+class _Adam:
+    """Torch's fused Adam without what its class does around every step of a small model."""
+
+    def __init__(self, parameters: Sequence[Tensor], training: TopicTraining) -> None:
+        self._parameters = list(parameters)
+        self._training = training
+        self._first = [torch.zeros_like(p) for p in parameters]
+        self._second = [torch.zeros_like(p) for p in parameters]
+        self._steps = [torch.zeros(()) for _ in parameters]
+
+    @torch.no_grad()
+    def step(self, grads: Sequence[Tensor | None]) -> None:
+        """Move the parameters that have a gradient."""
+        there = [i for i, grad in enumerate(grads) if grad is not None]
+        adam(
+            [self._parameters[i] for i in there],
+            [grad for grad in grads if grad is not None],
+            [self._first[i] for i in there],
+            [self._second[i] for i in there],
+            [],
+            [self._steps[i] for i in there],
+            fused=True,
+            amsgrad=False,
+            beta1=self._training.momentum,
+            beta2=self._training.momentum,
+            lr=self._training.rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 def check_documents(network: TopicNetwork, documents: Documents) -> None:

@@ -118,7 +118,7 @@ def test_a_shuffled_copy_is_found_again(cost):
 
 
 def test_a_topic_that_nobody_shares_gets_a_place_of_its_own():
-    mean, spread, words = answers(3)
+    mean, _, words = answers(3)
     other = answers(11, topics=TOPICS + 2)
     features = [topic_features(mean, words), topic_features(other[0], other[2])]
     closed = align(features, topics=TOPICS)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fedkd.errors import DataError, ModelError
+from fedkd.models.determinism import forked_generator
 from fedkd.models.topic_files import load_topic_model, save_topic_model
 from fedkd.models.topic_network import (
     TopicShape,
@@ -18,6 +19,7 @@ from fedkd.models.topic_network import (
 from fedkd.models.topic_training import (
     Documents,
     TopicTraining,
+    elbo,
     fit_topics,
     posterior,
     topic_words,
@@ -100,6 +102,24 @@ def test_training_lowers_the_loss_and_is_the_same_bit_for_bit():
     assert runs[0][0] == runs[1][0]
     assert all(torch.equal(a, runs[1][1][k]) for k, a in runs[0][1].items())
     assert runs[0][0][-1]["reconstruction"] < runs[0][0][0]["reconstruction"]
+
+
+def test_the_optimiser_is_torchs_own():
+    data, settings = documents(64), TopicTraining(epochs=3, batch=64)
+    ours, plain = (build_network(shape("combined"), 3) for _ in range(2))
+    fit_topics(ours, data, settings, seed=5)
+    adam = torch.optim.Adam(plain.parameters(), lr=2e-3, betas=(0.99, 0.99), fused=True)
+    order = np.random.default_rng(5)
+    plain.train()
+    with forked_generator(5):
+        for _ in range(3):
+            turned = data.take(order.permutation(64))
+            _, bags, vectors = next(turned.batches(64))
+            adam.zero_grad()
+            elbo(plain, plain(bags, vectors), bags, torch.arange(64))[0].backward()
+            adam.step()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_words_off_the_support_get_no_mass_ever():
