@@ -161,7 +161,7 @@ class TopicWorks:
         follower = Follower(
             loss, parties, public, _cost(method),
             latent=method.latent, refresh=method.refresh, limit=method.new_slot,
-            kappa=method.emphasis,
+            kappa=method.emphasis, standardise=method.standardise,
         )  # fmt: skip
         return follower, follower.each_epoch
 
@@ -206,7 +206,8 @@ class TopicWorks:
         found = gathered.close()
         targets: dict[str, Any] = {"words": found.words}
         if alignment is not None:
-            targets |= {"mean": found.mean, "spread": found.spread, "covered": found.covered}
+            taught = found.standardised() if method.standardise else found
+            targets |= {"mean": taught.mean, "spread": taught.spread, "covered": found.covered}
             if method.emphasis is not None:
                 targets["emphasis"] = found.emphasis(method.emphasis)
             if method.proportions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedkd.errors import QuorumError, expected
 
 Floats = NDArray[np.float64]
-TINY = 1e-300
+TINY, SMALL = 1e-300, 1e-12
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,20 @@ class Consensus:
     spread: Floats
     disagreement: Floats
     covered: NDArray[np.bool_]
+
+    def standardised(self) -> Consensus:
+        """Return it with latents of mean 0, deviation 1 and log deviations of mean 0 a topic.
+
+        Averages of latents vary less than each did, and the student's batch norm cannot follow
+        them there: the part of W₂² that stays then pulls on its topics for nothing.
+        """
+        width = np.maximum(self.mean.std(axis=0), SMALL)
+        log_spread = np.log(np.maximum(self.spread, SMALL))
+        return replace(
+            self,
+            mean=(self.mean - self.mean.mean(axis=0)) / width,
+            spread=np.exp(log_spread - log_spread.mean(axis=0)),
+        )
 
     def emphasis(self, kappa: float) -> Floats:
         """Return exp(−D_d/(κ · median D)): documents on which teachers disagree count less."""

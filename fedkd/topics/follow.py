@@ -55,6 +55,7 @@ class Follower:
     refresh: int = 5
     limit: float | None = None
     kappa: float | None = None
+    standardise: bool = True
     _now: Distillation = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,10 +78,11 @@ class Follower:
         covered = torch.from_numpy(found.covered)
         if not bool(covered.any()):
             return
+        taught = found.standardised() if self.standardise else found
         targets = replace(
             self.distillation.targets,
-            mean=torch.from_numpy(found.mean.astype(np.float32)),
-            spread=torch.from_numpy(found.spread.astype(np.float32)),
+            mean=torch.from_numpy(taught.mean.astype(np.float32)),
+            spread=torch.from_numpy(taught.spread.astype(np.float32)),
             covered=covered,
         )
         if self.kappa is not None:
