@@ -13,6 +13,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.faults import PartyCrashError, draw_fault, spoil
+from clients.gate import gate_of
 from clients.party import Party, open_party
 from fedkd.errors import DataError, FedkdError, expected
 from fedkd.release import Release
@@ -21,7 +22,6 @@ from fedkd.run.wire import (
     description_content,
     metrics_content,
     refusal_content,
-    release_content,
     request_fields,
 )
 from fedkd.scenario import FaultKind
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clients.topics import TopicParty
 
 app = ClientApp()
-Handler = Callable[[Party, dict[str, Scalar]], RecordDict]
+Handler = Callable[[Party, dict[str, Scalar]], Release | RecordDict]
 
 
 def party_folder(context: Context) -> Path:
@@ -71,7 +71,9 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
             fault = draw_fault(party.card, _stage(message), fields)
             if fault == "crash-before":
                 raise PartyCrashError(fault)
-            content = handler(party, fields)
+            gate, kind = gate_of(party), request_kind(message, fields)
+            gate.admit(kind, fields)
+            content = gate.let_out(kind, handler(party, fields), fields)
             if fault is not None:
                 memory = folder / "last-reply.bin"
                 content = spoil(content, fault, party.card.faults.delay, memory)
@@ -91,9 +93,15 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
 
 def _stage(message: Message) -> str:
     category, _, action = message.metadata.message_type.partition(".")
-    if action == "topics":
+    if action in ("topics", "vocabulary"):
         return "answer" if category == "query" else category
     return category if action == "teacher" else action
+
+
+def request_kind(message: Message, fields: dict[str, Scalar]) -> str:
+    """Return what a policy calls this request."""
+    stage = _stage(message)
+    return "measure" if stage == "answer" and fields.get("set") == "test" else stage
 
 
 @app.query("describe")
@@ -119,11 +127,10 @@ def train(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("answer")
 @guarded
-def answer(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def answer(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release label probabilities for a block of the transfer set."""
     rows = (int(fields["start"]), int(fields["stop"]))
-    release = party.answer(str(fields["set"]), rows, str(fields["transfer_id"]))
-    return _send(party, release, fields)
+    return party.answer(str(fields["set"]), rows, str(fields["transfer_id"]))
 
 
 @app.query("agree")
@@ -135,17 +142,17 @@ def agree(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("further")
 @guarded
-def further(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def further(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release subclasses, scores or embeddings for a block of the transfer set."""
     rows = (int(fields["start"]), int(fields["stop"]))
-    return _send(party, party.further(fields, rows, str(fields["transfer_id"])), fields)
+    return party.further(fields, rows, str(fields["transfer_id"]))
 
 
 @app.query("bias")
 @guarded
-def bias(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def bias(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release the bias vector."""
-    return _send(party, party.bias(str(fields["transfer_id"])), fields)
+    return party.bias(str(fields["transfer_id"]))
 
 
 @app.evaluate("teacher")
@@ -157,9 +164,9 @@ def evaluate(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("vocabulary")
 @guarded
-def vocabulary(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def vocabulary(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release the words that enough private documents hold."""
-    return _send(party, _with_topics(party).tell_words(fields), fields)
+    return _with_topics(party).tell_words(fields)
 
 
 @app.train("topics")
@@ -171,11 +178,10 @@ def train_topics(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 
 @app.query("topics")
 @guarded
-def topics(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+def topics(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release what the topic model says: a summary, or a block of the public documents."""
     own = _with_topics(party)
-    release = own.summary(fields) if fields["part"] == "summary" else own.answer(fields)
-    return _send(party, release, fields)
+    return own.summary(fields) if fields["part"] == "summary" else own.answer(fields)
 
 
 @app.evaluate("topics")
@@ -189,9 +195,3 @@ def _with_topics(party: Party) -> TopicParty:
     from clients.topics import topic_party  # noqa: PLC0415  # imports the text encoders
 
     return topic_party(party)
-
-
-def _send(party: Party, release: Release, fields: dict[str, Scalar]) -> RecordDict:
-    request_id = str(fields["request_id"])
-    party.record(release, request_id)
-    return release_content(release, request_id)

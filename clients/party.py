@@ -1,4 +1,4 @@
-"""One party's state on its own disk: private rows, teacher, cached answers, ledger."""
+"""One party's state on its own disk: private rows, teacher, cached answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.further import further_values
+from clients.private_teacher import fit_private, private_answers
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
 from fedkd.files import read_rows, write_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
-from fedkd.models.embeddings import embed, head_weights
+from fedkd.models.heads import PLAIN, Collapsed, Layout
+from fedkd.models.subclasses import learned_subclasses
 from fedkd.party_card import DELIVERED, PartyCard, read_card
-from fedkd.privacy.ledger import ledger_entry
+from fedkd.privacy.noise import NoiseKey, own_secret
+from fedkd.privacy.policy import read_policy
+from fedkd.privacy.settings import Terms
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
-from fedkd.subclass.question import FURTHER, question_name, unpack
-from fedkd.subclass.split import Split, conditionals, prepared, scores
+from fedkd.subclass.question import FURTHER, Question, question_name, told, unpack
+from fedkd.subclass.split import Split
 
 Figures = dict[str, int | float]
 PUBLIC_SETS = ("transfer", "test")
@@ -44,11 +49,22 @@ class Party:
         """Fingerprint of the label list."""
         return fingerprint(self.card.labels)
 
+    @property
+    def terms(self) -> Terms:
+        """The party's policy; everything is allowed where it has written none."""
+        return read_policy(self.folder) or Terms()
+
+    @property
+    def noise_key(self) -> NoiseKey:
+        """What the party's protective noise is drawn from."""
+        secret = own_secret(self.folder) if self.card.deployed else b""
+        return NoiseKey(self.card.seed, self.card.name, secret)
+
     def describe(self) -> dict[str, int | float | str]:
         """Return what the server needs to know before it asks."""
         return {
             "party": self.card.name,
-            "rows": len(self._private("private")["text"]),
+            "rows": len(self.private_rows("private")["text"]),
             "label_id": self.label_id,
             "teacher": self.card.teacher.model,
         }
@@ -95,7 +111,7 @@ class Party:
         stored bytes. Raises :class:`ReleaseError` where the set or the slice is not what this
         party knows.
         """
-        texts = self._public(set_name)
+        texts = self.public_texts(set_name)
         own_id = fingerprint(texts)
         if own_id != transfer_id:
             raise ReleaseError(
@@ -129,13 +145,13 @@ class Party:
     def further(
         self, fields: Mapping[str, int | float | str], rows: tuple[int, int], transfer_id: str
     ) -> Release:
-        """Return subclasses, scores or embeddings for a slice of the transfer set.
+        """Return subclasses, scores, Grams or embeddings for a slice of the transfer set.
 
         The teacher's last weights are read here and stay here. Everything is fitted on public rows,
         so it is post-processing of the teacher. Raises :class:`ReleaseError` where the consensus
         that the question names has not been received as a whole.
         """
-        texts = self._public("transfer")
+        texts = self.public_texts("transfer")
         start, stop = rows
         if fingerprint(texts) != transfer_id or not 0 <= start < stop <= len(texts):
             raise ReleaseError(
@@ -150,22 +166,19 @@ class Party:
             raise ReleaseError(
                 expected("consensus", len(member), f"be whole ({len(texts)} rows)", "sending it")
             )
-        values = self._fitted(name, kind, split, member.astype(np.float64), texts)
+        values = self._fitted(Question(kind, split, member), texts)
         arrays: dict[str, NDArray[np.generic]] = {kind: np.ascontiguousarray(values[start:stop])}
         if kind == "embeddings":
             arrays["probs"] = np.ascontiguousarray(
                 self._cached(f"transfer-{transfer_id[:16]}", texts)[start:stop]
             )
-        what = f"{kind}, null projection {'on' if split.null_projection else 'off'}"
-        if kind != "embeddings":
-            what = f"{split.subclasses} {what}, fitted on {len(texts)} public rows"
         return Release(
             kind,
             arrays,
             transfer_id=transfer_id,
             label_id=self.label_id,
             rows=rows,
-            mechanism=what,
+            mechanism=told(kind, split, len(texts)),
         )
 
     def bias(self, transfer_id: str) -> Release:
@@ -174,7 +187,7 @@ class Party:
         Mean softmax over random inputs, or the histogram of their argmax with one count added to
         each label as in the published code (Bhardwaj et al., COLING 2022).
         """
-        texts = self._public("transfer")
+        texts = self.public_texts("transfer")
         if fingerprint(texts) != transfer_id:
             raise ReleaseError(
                 expected("transfer_id", transfer_id, "be this party's", "the same transfer set")
@@ -196,7 +209,7 @@ class Party:
 
     def evaluate(self) -> Figures:
         """Return the teacher's measures on the party's own test rows, as one figure each."""
-        own = self._private("test")
+        own = self.private_rows("test")
         if not own.get("text"):
             return {"rows": 0}
         with single_thread():
@@ -220,42 +233,39 @@ class Party:
     def texts(self, name: str) -> list[str]:
         """Return the texts of 'private' or 'own-test', or of a public set."""
         if name in PUBLIC_SETS:
-            return self._public(name)
-        texts: list[str] = self._private("test" if name == "own-test" else name).get("text", [])
+            return self.public_texts(name)
+        texts: list[str] = self.private_rows("test" if name == "own-test" else name).get("text", [])
         return texts
 
-    def record(self, release: Release, request_id: str) -> None:
-        """Write the release into the party's ledger, once a request, before the bytes go out."""
-        ledger = self.folder / "ledger.jsonl"
-        entry = ledger_entry(self.card.name, release, request_id)
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
-        known = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
-        if line not in known:
-            with ledger.open("a", encoding="utf-8") as file:
-                file.write(line)
-
     def _fit_teacher(self) -> Figures:
-        rows = self._private("private")
+        private = fit_private(self, self.terms)
+        if private is not None:
+            return private
+        rows = self.private_rows("private")
         label = np.asarray(rows["label"], np.int64)
         seed = seed_for(self.card.seed, self.card.name, 0, "teacher")
         with single_thread():
+            labels, layout = len(self.card.labels), Layout(1, self.card.teacher.subclasses or 1)
             teacher = classifier.build(
                 self.card.teacher,
-                len(self.card.labels),
+                layout.outputs(labels),
                 seed=seed,
-                public_text=self._public("transfer"),
+                public_text=self.public_texts("transfer"),
                 fit_text=rows["text"],
                 cache=self.folder / "cache",
             )
             history = training.fit(
                 teacher,
                 rows["text"],
-                training.hard_labels(label),
+                training.hard_labels(label)
+                if layout == PLAIN
+                else learned_subclasses(label, layout),
                 self.card.teacher,
                 seed=seed,
                 progress=f"teacher {self.card.name}",
             )
-        teacher.save(self.folder / "teacher", self.card.labels)
+        whole = teacher if layout == PLAIN else Collapsed(labels, teacher, layout)
+        whole.save(self.folder / "teacher", self.card.labels)
         return {"epochs": len(history.held_out_loss) - 1, "rows": len(label)}
 
     def _teacher(self) -> classifier.Classifier:
@@ -267,7 +277,8 @@ class Party:
         path = self.folder / "answers" / f"{name}-{self.card.encoding}.npy"
         if not path.is_file():
             with single_thread():
-                probs = training.predict(self._teacher(), texts)
+                shares = private_answers(self, self.terms, texts)
+                probs = training.predict(self._teacher(), texts) if shares is None else shares
             path.parent.mkdir(exist_ok=True)
             partial = path.with_suffix(".partial.npy")
             np.save(partial, probs.astype(self.card.encoding), allow_pickle=False)
@@ -275,29 +286,19 @@ class Party:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
-    def _fitted(
-        self, name: str, kind: str, split: Split, member: NDArray[np.float64], texts: Sequence[str]
-    ) -> NDArray[np.generic]:
+    def _fitted(self, question: Question, texts: Sequence[str]) -> NDArray[np.generic]:
         """Return the answer to a further question for all transfer rows, made once."""
         dtype = "float32" if self.card.encoding == "float32" else "float16"
-        path = self.folder / "answers" / f"{name}-{dtype}.npy"
+        path = self.folder / "answers" / f"{question.name}-{dtype}.npy"
         if not path.is_file():
             with single_thread():
-                teacher = self._teacher()
-                vectors, head = embed(teacher, texts), head_weights(teacher)
-                own = replace(split, seed=seed_for(self.card.seed, "", split.seed, "subclasses"))
-                if kind == "embeddings":
-                    values = prepared(vectors, head, split)
-                elif kind == "subclasses":
-                    values = conditionals(vectors, head, member, own, self.card.name)
-                else:
-                    values = np.maximum(scores(vectors, head, member, own, self.card.name), -1e4)
+                values = further_values(self._teacher(), texts, question, self.card)
             with np.errstate(over="ignore"):
                 encoded = values.astype(dtype)
             if not np.isfinite(encoded).all():
                 raise ReleaseError(
                     expected(
-                        f"{kind}: largest value", float(np.abs(values).max()),
+                        f"{question.kind}: largest value", float(np.abs(values).max()),
                         f"fit {dtype}", "release.encoding = 'float32'",
                     )
                 )  # fmt: skip
@@ -313,7 +314,8 @@ class Party:
             raise ReleaseError(expected("name", name, "name a question", "the same version"))
         return self.folder / "consensus" / name
 
-    def _private(self, name: str) -> dict[str, list[Any]]:
+    def private_rows(self, name: str) -> dict[str, list[Any]]:
+        """Return the party's own rows, ``private`` or ``test``; for its own handlers alone."""
         path = self.folder / f"{name}.jsonl"
         if not path.is_file():
             raise DataError(
@@ -321,7 +323,8 @@ class Party:
             )
         return read_rows(path)
 
-    def _public(self, name: str) -> list[str]:
+    def public_texts(self, name: str) -> list[str]:
+        """Return the texts of a public set, ``transfer`` or ``test``."""
         if name not in PUBLIC_SETS:
             raise ReleaseError(expected("set", name, f"be one of {PUBLIC_SETS}", "'transfer'"))
         path = (self.folder / self.card.public / f"{name}.jsonl").resolve()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.party import Figures, Party
-from fedkd.errors import DataError, ReleaseError, expected
+from fedkd.errors import DataError, PolicyError, ReleaseError, expected
 from fedkd.files import write_arrays, write_text
 from fedkd.models.determinism import single_thread
 from fedkd.models.topic_files import load_topic_model, save_topic_model
@@ -215,7 +215,16 @@ class TopicParty:
 
 
 def topic_party(party: Party) -> TopicParty:
-    """Return the party with its topic card; raises :class:`DataError` where it has none."""
+    """Return the party with its topic card; raises :class:`DataError` where it has none.
+
+    Raises :class:`PolicyError` where the party's policy names a mechanism: those change label
+    probabilities, and a topic model's answers would leave as they are.
+    """
+    if party.terms.mechanism.name != "none":
+        raise PolicyError(
+            expected("mechanism", party.terms.mechanism.name, "be 'none' for topic models",
+                     "topics.vocabulary.epsilon, and fewer rows or larger anonymous counts")
+        )  # fmt: skip
     return TopicParty(party, read_topic_card(party.folder))
 
 

@@ -63,6 +63,7 @@ def run(
         return
     from fedkd.progress import silent
     from fedkd.report.folder import load_results
+    from fedkd.report.frontier import frontier_lines, is_sweep
     from fedkd.report.summary import summarise
     from fedkd.report.table import print_table
     from fedkd.run.engine import run_scenario
@@ -73,6 +74,8 @@ def run(
         from fedkd.report.topic_run import print_topic_table
 
         print_topic_table(finished.folder)
+    elif is_sweep(finished.folder):
+        typer.echo("\n".join(frontier_lines(finished.folder)))
     else:
         print_table(summarise(load_results(finished.folder)))
     typer.echo(f"report   {finished.report}")
@@ -127,12 +130,19 @@ def report(
 ) -> None:
     """Write summary.json and report.html again and print the table."""
     from fedkd.report.folder import load_results
+    from fedkd.report.frontier import frontier_lines, sweep_folder, write_frontier
     from fedkd.report.page import write_report
     from fedkd.report.summary import summarise, write_summary
     from fedkd.report.table import print_table
     from fedkd.report.topic_run import is_topic_run, print_topic_table, write_topic_report
     from fedkd.run.student import configuration_folder
 
+    sweep = sweep_folder(run_folder)
+    if sweep is not None:
+        page = write_frontier(sweep)
+        typer.echo("\n".join(frontier_lines(sweep)))
+        typer.echo(f"report   {page}")
+        return
     folder = configuration_folder(run_folder)
     if is_topic_run(folder):
         typer.echo(f"report   {write_topic_report(folder)}")
@@ -142,6 +152,25 @@ def report(
     page = write_report(folder)
     print_table(summarise(load_results(folder)))
     typer.echo(f"report   {page}")
+
+
+@app.command()
+def ledger(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, or a party's own")],
+    entries: Annotated[bool, typer.Option(help="print every entry, not only totals")] = False,
+    party: Annotated[
+        list[Path] | None, typer.Option(help="a party's ledger from another machine")
+    ] = None,
+) -> None:
+    """Print what left each party and what it cost; fail where the two sides differ."""
+    from fedkd.privacy.compare import check_agreement, compare_ledgers, print_ledger
+    from fedkd.run.student import ledger_folders
+
+    for folder in ledger_folders(run_folder):
+        comparison = compare_ledgers(folder, party or ())
+        typer.echo(f"{folder}")
+        print_ledger(comparison, entries=entries)
+        check_agreement(comparison)
 
 
 def _no_note(line: str) -> None:

@@ -23,6 +23,18 @@ class ReleaseError(FedkdError):
     """A release does not keep its contract; the intake rejects it with this reason."""
 
 
+class PolicyError(FedkdError):
+    """A party's own policy forbids what was asked; asking again changes nothing."""
+
+
+class BudgetError(PolicyError):
+    """The party's privacy budget does not allow another release."""
+
+
+class LedgerError(FedkdError):
+    """A ledger was tampered with, or the two sides' ledgers differ."""
+
+
 class QuorumError(FedkdError):
     """Too few parties gave a usable reply for the round to go on."""
 

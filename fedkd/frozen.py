@@ -1,4 +1,4 @@
-"""What every table of a scenario is made of."""
+"""The base of every value that is read from a file, and the numbers in it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ class PartyCard:
     """A party's standing facts, kept in ``party.json`` in its own folder.
 
     ``public`` is the folder of the public texts, relative to the party's folder. ``seed`` is the
-    run seed from which the party derives its own draws.
+    run seed from which the party derives its own draws. A ``deployed`` party mixes a secret of its
+    own into the noise that protects it; a simulated one does not, so that runs can be repeated.
     """
 
     name: str
@@ -30,6 +31,7 @@ class PartyCard:
     bias_inputs: int
     public: str
     faults: Faults = field(default_factory=Faults)
+    deployed: bool = False
 
     def write(self, folder: Path) -> None:
         """Write the card into the party's folder."""
@@ -48,6 +50,7 @@ def card_for(
     labels: tuple[str, ...],
     teacher: Model,
     own_texts: str,
+    deployed: bool = False,
 ) -> PartyCard:
     """Return the card of a party that takes part in a scenario with one seed.
 
@@ -65,6 +68,7 @@ def card_for(
         bias_inputs=scenario.release.bias_inputs,
         public=DELIVERED if delivered else own_texts,
         faults=scenario.faults,
+        deployed=deployed,
     )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedkd.errors import ReleaseError, expected
 
-ReleaseKind = Literal["probabilities", "embeddings", "subclasses", "scores", "topics", "statistic"]
+ReleaseKind = Literal[
+    "probabilities", "embeddings", "grams", "subclasses", "scores", "topics", "statistic"
+]
 Array = NDArray[np.generic]
 
 SCHEMA = 1
@@ -24,6 +26,7 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings", "probs"),
     "subclasses": ("subclasses",),
     "scores": ("scores",),
+    "grams": ("grams",),
 }
 
 
@@ -34,10 +37,12 @@ class Release:
     ``arrays`` have fixed names, dtypes and shapes per ``kind``: probabilities hold ``probs``
     (rows, labels), a statistic ``bias`` (labels,), subclasses ``subclasses`` (rows, labels,
     subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
-    ``embeddings`` (rows, dim) with ``probs``. All are finite, float16 or float32. ``transfer_id``
-    and ``label_id`` are fingerprints of the ordered transfer rows and of the label list; ``rows``
-    is the half-open slice answered; ``mechanism`` says what was done to the values before they
-    left and ``epsilon_spent`` what that guarantees (None: nothing).
+    ``embeddings`` (rows, dim) with ``probs``, grams ``grams`` (rows, labels, landmarks). All are
+    finite, float16 or float32. ``transfer_id`` and ``label_id`` are fingerprints of the ordered
+    transfer rows and of the label list; ``rows`` is the half-open slice answered; ``mechanism``
+    says what was done to the values before they left and ``epsilon_spent`` what that guarantees
+    (None: nothing); ``account`` is the cost in full, as :class:`fedkd.privacy.ledger.Account`
+    writes it; the party's gate fills it in.
     """
 
     kind: ReleaseKind
@@ -48,6 +53,7 @@ class Release:
     mechanism: str = "none"
     epsilon_spent: float | None = None
     schema: int = SCHEMA
+    account: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def payload_bytes(self) -> int:
@@ -101,7 +107,7 @@ def check_release(
                 _check_simplex(name, array, (labels,))
             case "subclasses":
                 _check_simplex(name, array, fine)
-            case "scores":
+            case "scores" | "grams":
                 _check_finite(name, array, fine)
             case _:
                 width = array.shape[1] if array.ndim == 2 else 0

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedkd.errors import expected
 from fedkd.frozen import Count, Fraction, Frozen, Positive
+from fedkd.privacy.settings import Privacy
 from fedkd.topic_scenario import Topics
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
+_LATER = ("topics", "privacy")
 ModelKind = Literal["bow", "encoder", "transformer", "mlp"]
 
 
@@ -139,6 +141,9 @@ class ModelFields(Frozen):
     steps: Count | None = Field(
         None, description="so many steps on all rows, the rate falling as a cosine, instead"
     )
+    subclasses: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="subclasses of each label that a teacher learns with its labels"
+    )
 
 
 class Model(ModelFields):
@@ -253,6 +258,7 @@ class Scenario(Frozen):
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     release: Release = Release()
     run: Run = Run()
+    privacy: Privacy | None = None
     faults: Faults = Faults()
 
     @model_validator(mode="after")
@@ -264,6 +270,11 @@ class Scenario(Frozen):
                 "Expected data.domain to be given for partition by = 'domain'. "
                 "Try domain = 'domain' under [data]"
             )
+        if self.student.subclasses is not None:
+            raise ValueError(
+                expected("student.subclasses", self.student.subclasses, "be absent",
+                         "[teacher] subclasses, or the method's own")
+            )  # fmt: skip
         for override in self.teacher.override:
             for party in override.parties:
                 if isinstance(party, int) and not 0 <= party < self.parties.count:
@@ -282,8 +293,8 @@ class Scenario(Frozen):
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
         values["block_rows"] = self.run.block_rows
-        if self.topics is None:  # so that older results keep their folders
-            del values["topics"]
+        # An absent table leaves older results their folders.
+        values = {k: v for k, v in values.items() if v is not None or k not in _LATER}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

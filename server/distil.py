@@ -22,6 +22,8 @@ from fedkd.run.folder import RunFolder
 from fedkd.scenario import Model
 from fedkd.seeds import seed_for
 from fedkd.transport.ground_cost import LabelSpace
+from server.subclasses import write_subclasses
+from server.teaching import Lesson, teach
 
 Probabilities = NDArray[np.float64]
 CHOOSING_SHARE = 0.25
@@ -53,12 +55,9 @@ class Distillery:
         if not stored.is_file():
             chosen = self.choose(method, intake, space)
             targets = chosen.targets(intake, space)
-            probs = self.fit(
-                lambda logits, rows: chosen.loss(logits, targets, rows),
-                home,
-                method.key,
-                targets.layout,
-            )
+            texts = [] if self.model.model == "mlp" else self.transfer
+            write_subclasses(self.folder, method.key, targets, intake.parties, texts)
+            probs = self.fit(Lesson(chosen, targets, intake, space), home, method.key)
             for warning in targets.warnings:
                 self.folder.warn(f"{method.key}: {warning}")
             write_arrays(stored, {"test": probs})
@@ -124,20 +123,13 @@ class Distillery:
         """Return the student as it answers for labels."""
         return student if layout == PLAIN else Collapsed(len(self.labels), student, layout)
 
-    def fit(
-        self, loss: training.LossFunction, home: Path, title: str, layout: Layout = PLAIN
-    ) -> Probabilities:
-        """Train a fresh student on the transfer set with this loss; save it and predict."""
+    def fit(self, lesson: Lesson, home: Path, title: str) -> Probabilities:
+        """Train a fresh student on the transfer set by this lesson; save it and predict."""
+        layout = lesson.targets.layout
         with single_thread():
             student = self._student(layout)
-            history = training.fit(
-                student,
-                self._featurised(student, "transfer", self.transfer),
-                loss,
-                self.model,
-                seed=self._seed,
-                progress=f"student {title}",
-            )
+            inputs = self._featurised(student, "transfer", self.transfer)
+            history = teach(student, inputs, lesson, self.model, self._seed)
             whole = self._answering(student, layout)
             probs = training.predict(whole, self._featurised(student, "test", self.test))
         whole.save(home, self.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,8 +56,14 @@ class Receiver:
         have = self.delivered(party)
         return tuple(block for block in self.blocks if block not in have)
 
-    def accept(self, party: str, release: Release, rows: Rows) -> None:
-        """Check a block of probabilities and store it.
+    def accept(
+        self,
+        party: str,
+        release: Release,
+        rows: Rows,
+        record: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Check a block of probabilities, ``record`` it and store it.
 
         Raises :class:`ReleaseError` with the reason where the release is not what was asked for.
         """
@@ -82,14 +88,17 @@ class Receiver:
                     "one encoding per round",
                 )
             )
+        record()
         target[rows[0] : rows[1]] = probs
         target.flush()
         entry = {"rows": list(rows), "sha256": release_digest(release)}
         append_json(self.folder / party / RECEIVED, entry)
         self.delivered(party).add(rows)
 
-    def accept_bias(self, party: str, release: Release, inputs: int) -> None:
-        """Check a bias vector and store it; raises :class:`ReleaseError` with the reason."""
+    def accept_bias(
+        self, party: str, release: Release, inputs: int, record: Callable[[], None] = lambda: None
+    ) -> None:
+        """Check a bias vector, ``record`` and store it; raises :class:`ReleaseError`."""
         check_release(
             release,
             kind="statistic",
@@ -98,6 +107,7 @@ class Receiver:
             rows=(0, inputs),
             labels=self.labels,
         )
+        record()
         folder = self.folder / party
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / ".bias.partial.npy"

@@ -11,9 +11,8 @@ from flwr.app import RecordDict
 
 from fedkd.errors import ReleaseError, expected
 from fedkd.intake import Intake
-from fedkd.privacy.ledger import ledger_entry
 from fedkd.progress import Progress
-from fedkd.release import Release, fingerprint
+from fedkd.release import fingerprint
 from fedkd.run.folder import RunFolder
 from fedkd.run.wire import Scalar, content_release, description_facts, metrics_figures
 from server.intake import Receiver, Rows
@@ -222,8 +221,7 @@ def _storing(
 ) -> Callable[[Request, RecordDict], None]:
     def accept(request: Request, content: RecordDict) -> None:
         release = content_release(content, request.identifier)
-        receiver.accept(request.party, release, block)
-        record(rounds, request, release)
+        receiver.accept(request.party, release, block, lambda: rounds.enter(request, content))
 
     return accept
 
@@ -233,19 +231,13 @@ def _collect_bias(
 ) -> list[str]:
     def accept(request: Request, content: RecordDict) -> None:
         release = content_release(content, request.identifier)
-        receiver.accept_bias(request.party, release, inputs)
-        record(rounds, request, release)
+        receiver.accept_bias(request.party, release, inputs, lambda: rounds.enter(request, content))
 
     waiting = [party for party in parties if not receiver.has_bias(party)]
     fields: dict[str, Scalar] = {"transfer_id": receiver.transfer_id}
     requests = [Request(party, "query.bias", f"bias/{party}", fields) for party in waiting]
     given = set(ask_each(rounds, requests, accept, "bias vectors"))
     return [party for party in parties if party in given or party not in waiting]
-
-
-def record(rounds: Rounds, request: Request, release: Release) -> None:
-    """Write an accepted release into the server's copy of the ledger."""
-    rounds.folder.log("ledger", ledger_entry(request.party, release, request.identifier))
 
 
 def ask_each(

@@ -12,7 +12,7 @@ from flwr.app import RecordDict
 from fedkd.errors import ReleaseError, expected
 from fedkd.files import append_json, read_json_lines
 from fedkd.intake import Intake
-from fedkd.privacy.ledger import ledger_entry, release_digest
+from fedkd.privacy.ledger import release_digest
 from fedkd.release import WIDEST_EMBEDDING, Release, check_release
 from fedkd.run.wire import Scalar, content_release
 from fedkd.subclass.question import Question, pack
@@ -33,7 +33,7 @@ class Gathering:
         """Return the most bytes that an honest answer for these rows can take on the wire."""
         labels = self.receiver.labels
         wide = WIDEST_EMBEDDING if self.question.kind == "embeddings" else 0
-        values = labels + wide if wide else labels * self.question.split.subclasses
+        values = labels + wide if wide else labels * self.question.columns
         return (rows[1] - rows[0]) * values * WIDEST_VALUE + FRAMING
 
     def missing(self, party: str) -> tuple[Rows, ...]:
@@ -43,8 +43,8 @@ class Gathering:
             self._have[party] = {(e["rows"][0], e["rows"][1]) for e in entries}
         return tuple(block for block in self.receiver.blocks if block not in self._have[party])
 
-    def accept(self, party: str, release: Release, rows: Rows) -> None:
-        """Check a block and store it; raises :class:`ReleaseError` with the reason."""
+    def accept(self, party: str, release: Release, rows: Rows, record: Callable[[], None]) -> None:
+        """Check a block, ``record`` it and store it; raises :class:`ReleaseError`."""
         kind = self.question.kind
         check_release(
             release,
@@ -53,10 +53,11 @@ class Gathering:
             label_id=self.receiver.label_id,
             rows=rows,
             labels=self.receiver.labels,
-            subclasses=self.question.split.subclasses,
+            subclasses=self.question.columns,
         )
         if rows not in self.missing(party):
             raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
+        record()
         values = release.arrays[kind]
         path = self.receiver.folder / party / f"{self.question.name}.npy"
         if not path.is_file():
@@ -141,8 +142,7 @@ def _storing(
 ) -> Callable[[Request, RecordDict], None]:
     def accept(request: Request, content: RecordDict) -> None:
         release = content_release(content, request.identifier)
-        gathering.accept(request.party, release, block)
-        rounds.folder.log("ledger", ledger_entry(request.party, release, request.identifier))
+        gathering.accept(request.party, release, block, lambda: rounds.enter(request, content))
 
     return accept
 
@@ -152,9 +152,7 @@ def _fill_silent(gathering: Gathering, party: str) -> None:
     receiver, question = gathering.receiver, gathering.question
     path = receiver.folder / party / f"{question.name}.npy"
     if not path.is_file():
-        width = (
-            (1,) if question.kind == "embeddings" else (receiver.labels, question.split.subclasses)
-        )
+        width = (1,) if question.kind == "embeddings" else (receiver.labels, question.columns)
         _blank(path, (receiver.rows, *width), np.dtype(np.float16))
 
 

@@ -10,10 +10,24 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedkd.errors import QuorumError, ReleaseError, expected
+from fedkd.privacy.ledger import FILE, figures_entry, open_ledger, release_entry
 from fedkd.run.folder import RunFolder
-from fedkd.run.wire import Scalar, content_bytes, refusal_reason, request_content
+from fedkd.run.wire import (
+    FACTS,
+    Scalar,
+    content_bytes,
+    content_release,
+    description_facts,
+    encode_content,
+    figure_names,
+    refusal_reason,
+    request_content,
+)
 
 NODE_WAIT_SECONDS = 120.0
+SPENDING = ("query.answer", "query.bias", "query.further")
+_SPENT = "refused: BudgetError"
+_FINAL = (_SPENT, "refused: PolicyError")
 Accept = Callable[["Request", RecordDict], None]
 
 
@@ -46,15 +60,19 @@ class Rounds:
     deadline: float
     backoff: float = 0.0
     nodes: dict[str, int] = field(default_factory=dict)
+    spent: set[str] = field(default_factory=set)
 
     def ask(self, requests: Sequence[Request], accept: Accept) -> list[Request]:
         """Send the requests, hand each usable reply to ``accept``; return those without one.
 
         A reply is unusable where Flower reports an error, the party refuses, or ``accept`` raises
         :class:`ReleaseError`; the reason is recorded in ``events.jsonl``, told to the party with
-        the next attempt, and after ``retries`` further attempts the request is given up.
+        the next attempt, and after ``retries`` further attempts the request is given up. What a
+        party's policy forbids is not asked again, and a party whose budget is spent is asked for no
+        further release.
         """
-        open_requests = list(requests)
+        given_up = [r for r in requests if r.party in self.spent and r.kind in SPENDING]
+        open_requests = [r for r in requests if r not in given_up]
         reasons: dict[str, str] = {}
         for attempt in range(self.retries + 1):
             if not open_requests:
@@ -62,8 +80,46 @@ class Rounds:
             if attempt:
                 time.sleep(self.backoff * 2 ** (attempt - 1))
             reasons = self._attempt(open_requests, reasons, attempt, accept)
-            open_requests = [r for r in open_requests if r.identifier in reasons]
-        return open_requests
+            given_up += [r for r in open_requests if self._final(r, reasons.get(r.identifier, ""))]
+            open_requests = [
+                r for r in open_requests if r.identifier in reasons and r not in given_up
+            ]
+        return given_up + open_requests
+
+    def enter(self, request: Request, content: RecordDict) -> None:
+        """Repeat in the server's ledger what the party has written about this reply.
+
+        Called before a release is stored, so that nothing is stored that the ledger lacks.
+        """
+        # Who describes itself is not known by name before.
+        party = str(description_facts(content).get("party", request.party))
+        size = content_bytes(content)
+        if FACTS in content.config_records:
+            release = content_release(content, request.identifier)
+            account = dict(release.account)
+            entry = release_entry(party, request.identifier, release, account, size)
+        else:
+            kind = request.kind.split(".")[
+                0 if request.kind.endswith((".teacher", ".topics")) else 1
+            ]
+            names, data = figure_names(content), encode_content(content)
+            entry = figures_entry(party, request.identifier, kind, names, data)
+        open_ledger((self.folder.root / FILE).resolve()).append(entry)
+
+    def _final(self, request: Request, reason: str) -> bool:
+        if reason.startswith(_SPENT) and request.party not in self.spent:
+            self.spent.add(request.party)
+            self.folder.log(
+                "events",
+                {
+                    "event": "party asked for no more releases",
+                    "party": request.party,
+                    "request": request.identifier,
+                    "reason": reason,
+                },
+            )
+            self.folder.warn(f"{request.party}: {reason.removeprefix('refused: ')}")
+        return reason.startswith(_FINAL)
 
     def _attempt(
         self, requests: Sequence[Request], last: dict[str, str], attempt: int, accept: Accept
@@ -101,6 +157,7 @@ class Rounds:
             return f"refused: {refusal}"
         try:
             accept(request, reply.content)
+            self.enter(request, reply.content)
         except ReleaseError as error:
             return f"rejected: {error}"
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from fedkd.topics.release import Announced, check_summary, check_topics, check_w
 from fedkd.topics.vocabulary import unpack_words
 from server.intake import FRAMING, RECEIVED, Rows
 
+Record = Callable[[], None]
+
 
 @dataclass(frozen=True)
 class TopicAnswers:
@@ -29,6 +31,15 @@ class TopicAnswers:
     words: NDArray[np.float32]
     mass: NDArray[np.float32]
     top_words: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is awaited: its announced shape, the name it is kept under, and its ledger entry."""
+
+    known: Announced
+    place: str
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,13 @@ class TopicStore:
         step = self.block_rows
         return tuple((s, min(s + step, self.rows)) for s in range(0, self.rows, step))
 
-    def accept_words(self, party: str, release: Release) -> None:
-        """Store the words a party tells; raises :class:`~fedkd.errors.ReleaseError`."""
+    def accept_words(self, party: str, release: Release, record: Record) -> None:
+        """Check the words a party tells, ``record`` and store them.
+
+        Raises :class:`~fedkd.errors.ReleaseError` with the reason.
+        """
         check_words(release, self.transfer_id, self.label_id)
-        self._write(party, "words", release)
+        self._write(party, "words", release, record)
 
     def told(self, party: str) -> dict[str, int] | None:
         """Return the words a party told with their counts, None before it did."""
@@ -61,17 +75,15 @@ class TopicStore:
         names = unpack_words(arrays["words"])
         return dict(zip(names, map(int, arrays["frequencies"].tolist()), strict=True))
 
-    def accept_summary(self, party: str, release: Release, known: Announced, place: str) -> None:
-        """Store a summary; raises :class:`~fedkd.errors.ReleaseError`."""
-        check_summary(release, known, self.rows)
-        self._write(party, f"{place}-summary", release)
+    def accept_summary(self, party: str, release: Release, due: Delivery) -> None:
+        """Check, enter and store a summary; raises :class:`~fedkd.errors.ReleaseError`."""
+        check_summary(release, due.known, self.rows)
+        self._write(party, f"{due.place}-summary", release, due.record)
 
-    def accept_rows(
-        self, party: str, release: Release, known: Announced, place: str, rows: Rows
-    ) -> None:
-        """Store a block; raises :class:`~fedkd.errors.ReleaseError`."""
-        check_topics(release, known, rows)
-        self._write(party, f"{place}-{rows[0]:09d}", release)
+    def accept_rows(self, party: str, release: Release, due: Delivery, block: Rows) -> None:
+        """Check, enter and store a block; raises :class:`~fedkd.errors.ReleaseError`."""
+        check_topics(release, due.known, block)
+        self._write(party, f"{due.place}-{block[0]:09d}", release, due.record)
 
     def missing(self, party: str, place: str) -> tuple[Rows, ...]:
         """Return the blocks that this party has not delivered yet."""
@@ -113,7 +125,8 @@ class TopicStore:
     def _files(self, party: str) -> Iterator[Path]:
         yield from sorted((self.folder / party).glob("*.npz"))
 
-    def _write(self, party: str, name: str, release: Release) -> None:
+    def _write(self, party: str, name: str, release: Release, record: Record) -> None:
+        record()
         write_arrays(self.folder / party / f"{name}.npz", dict(release.arrays))
         entry = {"name": name, "rows": list(release.rows), "sha256": release_digest(release)}
         append_json(self.folder / party / RECEIVED, entry)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from fedkd.errors import QuorumError, expected
 from fedkd.files import read_json, read_rows, write_json, write_text
@@ -22,10 +23,10 @@ from fedkd.topics.release import Announced
 from fedkd.topics.vocabulary import Vocabulary, agree
 from server.distil import point_to_main_student
 from server.intake import FRAMING
-from server.protocol import Figures, Terms, ask_each, deliver, describe, receiver_for, record
+from server.protocol import Figures, Terms, ask_each, deliver, describe, receiver_for
 from server.rounds import Request, Rounds, require_quorum
 from server.topic_distil import TopicIntake, TopicStudent, TopicWorks
-from server.topic_intake import TopicStore, place_of
+from server.topic_intake import Delivery, TopicStore, place_of
 from server.topic_result import TopicOutcome, write_topic_result
 
 WORD_BYTES = 64
@@ -47,8 +48,7 @@ class TopicTalk:
 
         def accept(request: Request, content: RecordDict) -> None:
             release = content_release(content, request.identifier)
-            self.store.accept_words(request.party, release)
-            record(self.rounds, request, release)
+            self.store.accept_words(request.party, release, self._enter(request, content))
 
         fields: dict[str, Scalar] = {"transfer_id": self.store.transfer_id}
         limit = MOST_WORDS * WORD_BYTES
@@ -125,8 +125,8 @@ class TopicTalk:
     ) -> None:
         def accept_summary(request: Request, content: RecordDict) -> None:
             release = content_release(content, request.identifier)
-            self.store.accept_summary(request.party, release, known[request.party], place)
-            record(self.rounds, request, release)
+            one = Delivery(known[request.party], place, self._enter(request, content))
+            self.store.accept_summary(request.party, release, one)
 
         requests = [
             Request(
@@ -161,10 +161,13 @@ class TopicTalk:
     ) -> Callable[[Request, RecordDict], None]:
         def accept(request: Request, content: RecordDict) -> None:
             release = content_release(content, request.identifier)
-            self.store.accept_rows(request.party, release, known[request.party], place, block)
-            record(self.rounds, request, release)
+            one = Delivery(known[request.party], place, self._enter(request, content))
+            self.store.accept_rows(request.party, release, one, block)
 
         return accept
+
+    def _enter(self, request: Request, content: RecordDict) -> Callable[[], None]:
+        return lambda: self.rounds.enter(request, content)
 
     def evaluate(
         self, parties: Sequence[str], vocabulary: Vocabulary, round_: int
@@ -255,8 +258,8 @@ def ask_round(
         answered = talk.answers(trained, vocabulary, round_, question)
         whole = [party for party in whole if party in answered]
     require_quorum("all questions", len(whole), talk.quorum)
-    if any(trained[party].get("empty") for party in whole):
-        empty = {p: int(f["empty"]) for p, f in trained.items() if f.get("empty")}
+    empty = {p: int(f["empty"]) for p, f in trained.items() if f.get("empty")}
+    if empty:
         rounds.folder.warn(f"private documents without an agreed word: {empty}")
     return {
         "vocabulary": list(vocabulary.words),
@@ -285,18 +288,15 @@ def agree_words(
         most=asked.most,
         size=asked.size,
     )
-    known = set(vocabulary.words)
     for party, words in zip(parties, told, strict=True):
-        if not known & set(words):
+        if not set(vocabulary.words) & set(words):
             talk.rounds.folder.warn(f"{party} tells no word that was agreed on")
     topics = talk.topics.student.topics or 20
     if len(vocabulary.words) < topics:
-        raise QuorumError(
-            expected("agreed words", len(vocabulary.words), f"be at least topics={topics}",
-                     "a smaller topics.vocabulary.least or fewer topics")
-        )  # fmt: skip
+        relation, remedy = f"be at least topics={topics}", "fewer topics, or a smaller least"
+        raise QuorumError(expected("agreed words", len(vocabulary.words), relation, remedy))
     return vocabulary
 
 
-def _encoded(beta: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+def _encoded(beta: NDArray[np.float64]) -> str:
     return base64.b64encode(beta.astype(np.float16).tobytes()).decode()

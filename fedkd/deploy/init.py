@@ -32,6 +32,7 @@ from fedkd.deploy.settings import (
 from fedkd.errors import DeployError, expected
 from fedkd.files import slug
 from fedkd.methods import parse_methods
+from fedkd.privacy.policy import FILE as POLICY_FILE
 from fedkd.scenario import Scenario
 from fedkd.scenario_file import load_scenario
 
@@ -113,6 +114,7 @@ def _write_all(
             "teacher": tomli_w.dumps({"teacher": teacher}).strip(),
         }
         _render(home / PARTY_FILE, "party.toml", facts)
+        _render(home / POLICY_FILE, "policy.toml", facts)
         _render(home / "supernode.sh", "supernode.sh", facts)
         _render(home / "README.md", "party_README.md", facts)
         _write_units(home, name, f"party {name}", "supernode.sh", None)

@@ -24,11 +24,14 @@ from fedkd.data.table_files import read_table
 from fedkd.data.tables import SUFFIXES, Columns
 from fedkd.data.transfer import choose_transfer
 from fedkd.deploy.settings import PartySettings, read_party, read_server
+from fedkd.deploy.terms import agreed_terms, check_no_sweep
 from fedkd.errors import DataError, expected
 from fedkd.files import read_rows, write_arrays, write_json, write_rows, write_text
 from fedkd.methods import parse_methods
 from fedkd.models.defaults import defaults
 from fedkd.party_card import PartyCard, card_for
+from fedkd.privacy.policy import write_policy
+from fedkd.privacy.wording import guarantee
 from fedkd.release import fingerprint
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import environment
@@ -72,6 +75,7 @@ def agreed_scenario(folder: Path) -> Scenario:
     """Return the scenario in an operator's folder; results go below ``work``."""
     scenario = load_scenario(folder / SCENARIO_FILE)
     parse_methods(scenario.method)
+    check_no_sweep(scenario)
     return with_out(scenario)
 
 
@@ -100,13 +104,19 @@ def lay_out_party(folder: Path) -> list[str]:
             test, more = _own_rows(folder, settings, settings.data.test, "data.test", public)
             texts += more
         home = folder / STATE / scenario.config_hash / str(seed)
+        terms = agreed_terms(
+            folder, scenario, settings.name, rows=len(train),
+            transfer_rows=len(public.transfer), labels=len(public.labels),
+        )  # fmt: skip
         _write_party(home, _card(scenario, settings, seed, public), public, (train, test))
+        write_policy(home, terms)
         transfer = fingerprint(public.transfer.text)[:16]
         notes.append(
             f"seed {seed}: {len(train)} private rows, {len(test)} own test rows; transfer set "
             f"{len(public.transfer)} rows, fingerprint {transfer}"
         )
         notes += [f"  note: {text}" for text in texts]
+        notes.append(f"  privacy: {guarantee(terms)}")
     _write_shell(folder, settings.shell)
     return notes
 
@@ -188,6 +198,7 @@ def _card(scenario: Scenario, settings: PartySettings, seed: int, public: Public
         labels=public.labels,
         teacher=settings.teacher,
         own_texts=OWN_TEXTS,
+        deployed=True,
     )
 
 

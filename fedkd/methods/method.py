@@ -32,13 +32,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fedkd.errors import expected
 from fedkd.frozen import Frozen
 from fedkd.intake import Intake
 from fedkd.methods.weights import Scheme, teacher_weights
+from fedkd.models.classifier import Classifier
 from fedkd.models.heads import PLAIN, Layout
 from fedkd.release import ReleaseKind
 from fedkd.scenario import Geometry
@@ -118,6 +119,19 @@ class Method(Frozen):
     def questions(self, intake: Intake, space: LabelSpace) -> tuple[Question, ...]:
         """Return what else to ask, once the probabilities are in the intake."""
         return ()
+
+    def beside(self, intake: Intake, space: LabelSpace, student: Classifier) -> nn.Module | None:
+        """Return what learns beside a student and is thrown away afterwards; usually nothing.
+
+        A module that maps what the student's last layer reads (batch, width) and row numbers
+        (batch,) to a scalar, which is added to the loss.
+        """
+        return None
+
+    @property
+    def hints_first(self) -> bool:
+        """Whether the module beside is learnt by itself first, then the loss by itself."""
+        return False
 
     @property
     def candidates(self) -> tuple[Method, ...]:

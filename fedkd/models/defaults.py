@@ -102,7 +102,7 @@ def defaults(model: Model) -> ResolvedModel:
     Raises :class:`ModelError` for an encoder without a name and for a width that its heads
     cannot share.
     """
-    given = model.model_dump(exclude={"model"}, exclude_none=True)
+    given = model.model_dump(exclude={"model", "subclasses"}, exclude_none=True)
     resolved = ResolvedModel(kind=model.model, **(_COMMON | _training(model) | given))
     if resolved.kind == "encoder" and resolved.name is None:
         raise ModelError(

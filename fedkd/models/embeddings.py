@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedkd.errors import ModelError, expected
 from fedkd.models.classifier import Classifier
+from fedkd.models.heads import Collapsed
 from fedkd.models.inputs import Inputs, reading_batches
 from fedkd.models.training import READING_BATCH, as_inputs
 
@@ -22,6 +23,8 @@ def last_layer(classifier: Classifier) -> nn.Linear:
     Raises :class:`ModelError` for a model without a layer before it, such as a linear bag of
     words, whose embedding would be the text itself.
     """
+    if isinstance(classifier, Collapsed):
+        return last_layer(classifier.fine)
     layers = [m for m in classifier.module.modules() if isinstance(m, nn.Linear)]
     if not layers or layers[-1].out_features != classifier.labels:
         raise ModelError(

@@ -15,6 +15,7 @@ from fedkd.report.figures import MOST_PARTIES, MOST_TEACHERS, drawings, mean_tra
 from fedkd.report.folder import SeedResult, load_results, read_json, read_text
 from fedkd.report.headline import headline
 from fedkd.report.sharpness import Control, controls
+from fedkd.report.subclasses import subclasses
 from fedkd.report.summary import Measured, Row, Summary, summarise
 from fedkd.report.template import PAGE, STYLE
 from fedkd.report.wording import (
@@ -71,6 +72,7 @@ def render_page(results: tuple[SeedResult, ...]) -> str:
             controls=[_control(control) for control in found],
             figures=drawings(results, summary),
             party_rows=_party_rows(results),
+            subclasses=subclasses(results),
             scenario_text=_first(read_text(r.folder / "scenario.toml") for r in results),
             environment=_flat(_first(read_json(r.folder / "environment.json") for r in results)),
             hashes=_hashes(results),

@@ -132,6 +132,15 @@ meaning of labels.</p>
 <td>{{ p.rows }}</td><td>{{ p.test_rows }}</td><td>{{ p.up }}</td><td>{{ p.down }}</td></tr>
 {% endfor %}</tbody></table></div></details>{% endif %}
 
+{% if subclasses %}<h2>Subclasses</h2><p class="note">{{ subclasses.title }}.</p>
+{{ drawing(subclasses.usage) }}{{ drawing(subclasses.plane) }}
+{% if subclasses.examples %}<details><summary>Public texts furthest along each subclass</summary>
+<div class="scroll"><table><thead><tr><th>Label</th><th>Subclass</th><th class="text">Transfer
+texts</th></tr></thead><tbody>{% for label, number, texts in subclasses.examples %}
+<tr><td>{{ label }}</td><td>{{ number }}</td><td class="text">{% for text in texts %}{{ text }}
+{%- if not loop.last %}<br>{% endif %}{% endfor %}</td></tr>
+{% endfor %}</tbody></table></div></details>{% endif %}{% endif %}
+
 <h2>Time</h2>{{ drawing(figures.seconds) }}
 
 <h2>How this came about</h2>

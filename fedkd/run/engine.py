@@ -15,13 +15,14 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
+from fedkd.run.arms import arms_of, share_bounds, write_arms
 from fedkd.run.bounds import add_bounds, has_bounds
 from fedkd.run.devices import place
 from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid, Tap, UserConfig
 from fedkd.run.prepare import prepare_run
 from fedkd.scenario import Scenario
-from fedkd.topics.method import parse_topic_methods
+from fedkd.topics.method import check_plain, parse_topic_methods
 
 CLIENT_APP = "clients.app:app"
 SERVER_APP = "server.app:app"
@@ -53,6 +54,9 @@ def run_scenario(
     """
     check_methods(scenario)
     place(scenario)
+    arms = arms_of(scenario)
+    if arms:
+        return _run_arms(scenario, arms, fresh, note)
     base = scenario.folder()
     if fresh and base.is_dir():
         shutil.rmtree(base)
@@ -84,6 +88,7 @@ def check_methods(scenario: Scenario) -> None:
     """Raise :class:`~fedkd.errors.ScenarioError` for a method that cannot be."""
     if scenario.topics is not None:
         parse_topic_methods(scenario.method)
+        check_plain(scenario)
     else:
         parse_methods(scenario.method)
 
@@ -103,6 +108,27 @@ def _add_bounds(scenario: Scenario, seed: int, folder: RunFolder) -> None:
         add_topic_bounds(scenario, seed, folder)
     else:
         add_bounds(scenario, seed, folder, scenario.parties.count)
+
+
+def _run_arms(
+    scenario: Scenario,
+    arms: tuple[tuple[str, Scenario], ...],
+    fresh: bool,
+    note: Callable[[str], None],
+) -> Finished:
+    """Run every arm of a sweep as a scenario of its own, then draw them in one picture."""
+    if fresh and scenario.folder().is_dir():
+        shutil.rmtree(scenario.folder())
+    folders: list[RunFolder] = []
+    for name, arm in arms:
+        note(f"arm {name}")
+        for seed in arm.seeds:
+            share_bounds(arms[0][1], arm, seed)
+        folders += run_scenario(arm, note=note).seeds
+    from fedkd.report.frontier import write_frontier  # noqa: PLC0415  # imports matplotlib
+
+    base = write_arms(scenario)
+    return Finished(base, tuple(folders), write_frontier(base))
 
 
 def run_seed(scenario: Scenario, seed: int, grid_for: GridFor) -> RunFolder:

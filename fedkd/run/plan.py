@@ -11,19 +11,23 @@ import numpy as np
 from fedkd.data.federation import Federation, split_federation
 from fedkd.methods import Method, parse_methods
 from fedkd.models.defaults import defaults, embedding_width
+from fedkd.privacy.settings import Terms
 from fedkd.release import WIDEST_EMBEDDING, Release
+from fedkd.run.arms import arms_of
 from fedkd.run.devices import Placement, place
-from fedkd.run.prepare import check_models, summarise
+from fedkd.run.prepare import check_models, policies, summarise
 from fedkd.run.space import spaces_for
 from fedkd.run.wire import content_bytes, release_content
 from fedkd.scenario import Scenario
+from fedkd.subclass.question import columns
 
 
 @dataclass(frozen=True)
 class Plan:
     """A scenario in figures. ``answer_bytes`` is what each party's answers take on the wire.
 
-    ``further_bytes`` are those of subclasses, scores and embeddings, of the party with the widest.
+    ``further_bytes`` are those of subclasses, scores, Grams and embeddings, of the widest party;
+    ``policies`` pairs terms of privacy with the parties that hold them, or with a sweep's arm.
     """
 
     scenario: Scenario
@@ -35,6 +39,7 @@ class Plan:
     bias_bytes: int
     further_bytes: int
     methods: tuple[tuple[str, str], ...]
+    policies: tuple[tuple[str, Terms], ...]
     warnings: tuple[str, ...]
 
 
@@ -63,8 +68,24 @@ def make_plan(scenario: Scenario) -> Plan:
         bias_bytes=_bias_bytes(labels) if biased else 0,
         further_bytes=_further_bytes(scenario, methods, federation),
         methods=tuple((method.key, _gets(method)) for method in methods),
+        policies=_policies(scenario, federation),
         warnings=tuple(federation.warnings) + tuple(dict.fromkeys(space_warnings)),
     )
+
+
+def _policies(scenario: Scenario, federation: Federation) -> tuple[tuple[str, Terms], ...]:
+    if scenario.privacy is None:
+        return (("every party", Terms()),)
+    arms = arms_of(scenario)
+    found = []
+    for name, arm in arms or (("", scenario),):
+        holders: dict[Terms, list[str]] = {}
+        for party, terms in policies(arm, federation).items():
+            holders.setdefault(terms, []).append(party)
+        for terms, parties in holders.items():
+            who = "every party" if len(holders) == 1 else ", ".join(parties)
+            found.append((f"{name}, {who}" if name else who, terms))
+    return tuple(found)
 
 
 def _answer_bytes(scenario: Scenario, rows: int, labels: int) -> int:
@@ -88,7 +109,9 @@ def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Fe
             if kind == "embeddings":
                 total += _release_bytes("embeddings", np.zeros((size, width + labels), dtype))
             else:
-                total += _release_bytes(kind, np.zeros((size, labels, split.subclasses), dtype))
+                total += _release_bytes(
+                    kind, np.zeros((size, labels, columns(kind, split, rows)), dtype)
+                )
     return total
 
 

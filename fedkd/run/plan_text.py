@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from fedkd.privacy.wording import guarantee, not_claimed
 from fedkd.run.plan import Plan
 
 UNBROKEN = 10_000
@@ -33,18 +34,26 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
         f"{_bytes(plan.evaluation_bytes)} for the public test set"
         + (f", {_bytes(plan.bias_bytes)} as bias vector" if plan.bias_bytes else "")
         + (
-            f", at most {_bytes(plan.further_bytes)} of subclasses, scores or embeddings"
+            f", at most {_bytes(plan.further_bytes)} of subclasses, scores, Grams or embeddings"
             if plan.further_bytes
             else ""
         )
         + f": {_bytes(total)} in all ({scenario.release.encoding}), and figures of a few bytes."
     )
-    console.print("Nothing else leaves: no text, no weights, no value of a private row. No formal")
-    console.print("privacy guarantee is claimed for what does (mechanism: none, epsilon: none).")
+    console.print("Nothing else leaves: no text, no weights, no value of a private row.")
+    _print_privacy(plan, console)
     for key, gets in plan.methods:
         console.print(f"method     {key}: {gets}")
     for warning in plan.warnings:
         console.print(f"[yellow]warning[/yellow]    {warning}")
+
+
+def _print_privacy(plan: Plan, console: Console) -> None:
+    """Say what is guaranteed to whom, and what is not claimed."""
+    for names, terms in plan.policies:
+        console.print(f"privacy    {names}: {guarantee(terms)}")
+    for line in not_claimed(plan.scenario.privacy):
+        console.print(f"not claimed  {line}")
 
 
 def _parties(plan: Plan) -> Table:

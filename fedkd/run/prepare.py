@@ -14,6 +14,9 @@ from fedkd.files import write_arrays, write_json, write_rows, write_text
 from fedkd.methods import parse_methods
 from fedkd.models.defaults import defaults
 from fedkd.party_card import PartyCard, card_for
+from fedkd.privacy.mechanisms import settled
+from fedkd.privacy.policy import check_terms, write_policy
+from fedkd.privacy.settings import Terms
 from fedkd.run.folder import RunFolder
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario
@@ -91,13 +94,34 @@ def lay_out(scenario: Scenario, seed: int, federation: Federation, folder: RunFo
             **_fine_labels(federation),
         },
     )
+    own_policies = policies(scenario, federation)
     for index, party in enumerate(federation.parties):
         own = folder.party(index)
         own.mkdir(parents=True, exist_ok=True)
         for name, rows in (("private", party.train), ("test", party.test)):
             write_rows(own / f"{name}.jsonl", {"text": rows.text, "label": rows.label.tolist()})
         _card(scenario, seed, federation, index).write(own)
+        if party.name in own_policies:
+            write_policy(own, own_policies[party.name])
     write_json(folder.root / "federation.json", summarise(scenario, federation))
+
+
+def policies(scenario: Scenario, federation: Federation) -> dict[str, Terms]:
+    """Return each party's policy by the scenario's ``[privacy]``, with the noise calibrated.
+
+    Raises :class:`~fedkd.errors.PolicyError` for terms that cannot hold for a party's rows.
+    """
+    if scenario.privacy is None:
+        return {}
+    queries = len(federation.transfer)
+    if any(method.weights == "bias" for method in parse_methods(scenario.method)):
+        queries += 1
+    found = {}
+    for index, party in enumerate(federation.parties):
+        terms = scenario.privacy.for_party(index, party.name)
+        check_terms(terms, len(party.train))
+        found[party.name] = settled(terms, queries, len(federation.labels))
+    return found
 
 
 def summarise(scenario: Scenario, federation: Federation) -> dict[str, object]:

@@ -46,6 +46,15 @@ def configuration_folder(run: Path) -> Path:
     return _seed_folder(run).parent
 
 
+def ledger_folders(run: Path) -> list[Path]:
+    """Return the folders with a ledger below ``run``: itself, or every seed's under it."""
+    if (run / "ledger.jsonl").is_file():
+        return [run]
+    depths = (f"{'*/' * depth}ledger.jsonl" for depth in range(1, 6))
+    found = {file.parent for pattern in depths for file in run.glob(pattern)}
+    return sorted(folder for folder in found if folder.parent.name != "parties") or [run]
+
+
 def _seed_folder(run: Path) -> Path:
     if (run / "result.json").is_file():
         return run

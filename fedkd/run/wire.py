@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from fedkd.errors import ReleaseError, expected
+from fedkd.privacy.ledger import Account
 from fedkd.release import Release, ReleaseKind
 
 Scalar = int | float | str
@@ -68,6 +73,7 @@ def release_content(release: Release, request_id: str) -> RecordDict:
         "stop": release.rows[1],
         "mechanism": release.mechanism,
         "epsilon_spent": epsilon,
+        "account": _account_text(release.account),
         "schema": release.schema,
         "request_id": request_id,
     }
@@ -97,6 +103,7 @@ def content_release(content: RecordDict, request_id: str) -> Release:
             mechanism=str(facts["mechanism"]),
             epsilon_spent=None if epsilon == _NO_EPSILON else float(epsilon),
             schema=int(str(facts["schema"])),
+            account=_account(str(facts["account"])),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise ReleaseError(
@@ -107,6 +114,21 @@ def content_release(content: RecordDict, request_id: str) -> Release:
             expected("request_id", answered, f"equal {request_id!r}", "answering each request once")
         )
     return release
+
+
+def _account_text(account: Mapping[str, Any]) -> str:
+    """Return a cost as JSON, without what is as in a release that costs and guarantees nothing."""
+    usual = Account().values()
+    said = {key: value for key, value in account.items() if value != usual.get(key)}
+    return json.dumps(said, sort_keys=True)
+
+
+def _account(text: str) -> dict[str, Any]:
+    """Return what a release costs; raises ValueError for anything but known keys."""
+    values = json.loads(text)
+    if not isinstance(values, dict) or set(values) - set(Account().values()):
+        raise ValueError("account")
+    return Account().values() | values
 
 
 def description_content(facts: dict[str, Scalar]) -> RecordDict:
@@ -131,6 +153,16 @@ def metrics_figures(content: RecordDict) -> dict[str, float]:
     if list(content.keys()) != [METRICS]:
         raise ReleaseError(expected("reply", sorted(content), "be figures", "the same version"))
     return {key: float(str(value)) for key, value in content.metric_records[METRICS].items()}
+
+
+def figure_names(content: RecordDict) -> list[str]:
+    """Return the names of the figures in a reply that holds no release."""
+    return sorted(
+        name
+        for records in (content.metric_records, content.config_records)
+        for record in records.values()
+        for name in record
+    )
 
 
 def _scalars(record: ConfigRecord) -> dict[str, Scalar]:

@@ -43,26 +43,14 @@ def unit_rms(scores: Floats, weights: Floats) -> Floats:
 
 def standing(embeddings: Floats, weights: Floats, share: float) -> Floats:
     """Return √share · (h − mean)/‖·‖ (n, D): one teacher's block beside the others'."""
-    mean = np.average(embeddings, axis=0, weights=weights)
+    mean = np.average(embeddings, axis=0, weights=weights if weights.any() else None)
     centred = embeddings - mean
     size = np.sqrt(float((weights[:, None] * centred**2).sum()))
     return np.asarray(centred * (np.sqrt(share) / (size or 1.0)))
 
 
-def gram_scores(gram: Floats, weights: Floats, count: int) -> Floats:
-    """Return the leading principal scores (n, count) at unit RMS from G = Σ_k H_k H_kᵀ (n, n).
-
-    PCA of embeddings side by side depends on the sum of their Gram matrices alone, so a server
-    that is given only the sum sees no teacher's embedding. With row weights w the eigenvectors
-    are those of diag(√w) G diag(√w), carried to all rows. The component of largest size is
-    positive in each column.
-    """
-    root = np.sqrt(weights)
-    values, vectors = np.linalg.eigh(root[:, None] * gram * root)
-    order = np.argsort(values)[::-1][:count]
-    values, vectors = values[order], vectors[:, order]
-    known = max(1, int((values > 1e-10 * max(values[0], 0.0)).sum()))
-    lengths = np.sqrt(np.maximum(values[:known], np.finfo(float).tiny))
-    found = gram @ (root[:, None] * vectors[:, :known]) / lengths
-    largest = np.abs(found).argmax(axis=0)
-    return unit_rms(found * np.sign(found[largest, np.arange(known)]), weights)
+def signed(scores: Floats) -> Floats:
+    """Return scores (n, S) with the largest of each column positive."""
+    largest = np.abs(scores).argmax(axis=0)
+    signs = np.sign(scores[largest, np.arange(scores.shape[1])])
+    return np.asarray(scores * np.where(signs == 0, 1.0, signs))

@@ -104,6 +104,24 @@ def rotate(basis: Basis, kind: Rotation, generator: np.random.Generator) -> Basi
     return Basis(basis.mean, basis.directions @ turn, basis.radius)
 
 
+def matched(basis: Basis, last: Basis) -> Basis:
+    """Return the basis turned inside its own span to lie as close as it can to the last round's.
+
+    U' = U A Bᵀ with A Σ Bᵀ = svd(Uᵀ U_last) (Schönemann 1966), so subclass s keeps its meaning from
+    round to round; mean and radius are the new ones. A run of one round has nothing to match.
+    Raises ValueError for another number of subclasses or another width.
+    """
+    if basis.directions.shape != last.directions.shape:
+        raise ValueError(
+            expected(
+                "directions", basis.directions.shape, f"equal the last {last.directions.shape}",
+                "the same teacher and number of subclasses",
+            )
+        )  # fmt: skip
+    left, _, right = np.linalg.svd(basis.directions.T @ last.directions)
+    return Basis(basis.mean, basis.directions @ left @ right, basis.radius)
+
+
 def rotation(size: int, kind: Rotation, generator: np.random.Generator) -> Floats:
     """Return an orthonormal (size, size) matrix."""
     if kind == "random":

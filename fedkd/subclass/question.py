@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from fedkd.errors import ReleaseError, expected
 from fedkd.subclass.split import Split
 
-FurtherKind = Literal["subclasses", "scores", "embeddings"]
-FURTHER: tuple[FurtherKind, ...] = ("subclasses", "scores", "embeddings")
+FurtherKind = Literal["subclasses", "scores", "embeddings", "grams"]
+FURTHER: tuple[FurtherKind, ...] = ("subclasses", "scores", "embeddings", "grams")
 Membership = NDArray[np.float16]
 
 
@@ -35,6 +35,30 @@ class Question:
     def name(self) -> str:
         """The kind and twelve hex digits of everything that the answer depends on."""
         return question_name(self.kind, self.split, self.membership)
+
+    @property
+    def columns(self) -> int:
+        """Numbers that an answer holds for each row and label, see :func:`columns`."""
+        return columns(self.kind, self.split, len(self.membership))
+
+
+def columns(kind: str, split: Split, rows: int) -> int:
+    """Return how many numbers an answer holds for each of ``rows`` rows and each label."""
+    return min(split.landmarks, rows) if kind == "grams" else split.subclasses
+
+
+def told(kind: str, split: Split, rows: int) -> str:
+    """Return what the ledger says of an answer that was fitted on so many rows."""
+    if kind == "subclasses" and split.splitter == "learned":
+        return f"{split.subclasses} subclasses that the teacher learnt with its labels"
+    what = f"{kind}, null projection {'on' if split.null_projection else 'off'}"
+    match kind:
+        case "embeddings":
+            return what
+        case "grams":
+            return f"{what}, {rows} public rows beside {columns(kind, split, rows)} of them"
+        case _:
+            return f"{split.subclasses} {what}, fitted on {rows} public rows"
 
 
 def question_name(kind: str, split: Split, membership: Membership) -> str:

@@ -24,7 +24,7 @@ from fedkd.subclass.projection import head_directions, project_out
 from fedkd.subclass.statistics import Moments, Values, class_moments
 
 Floats = NDArray[np.float64]
-Splitter = Literal["pca", "random-projection", "k-means", "random", "uniform"]
+Splitter = Literal["pca", "random-projection", "k-means", "random", "uniform", "learned"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Split:
 
     ``subclasses`` S ≥ 1 of a label, ``beta`` > 0 the temperature of the scores, in units of their
     root mean square; ``null_projection`` takes out what the teacher's head reads; ``seed`` is the
-    run's, from which each teacher draws its own rotation.
+    run's, from which each teacher draws its own rotation. ``landmarks`` counts the rows that all
+    are compared with where Gram matrices are asked for.
     """
 
     subclasses: int = 5
@@ -42,6 +43,7 @@ class Split:
     null_projection: bool = True
     rotation: Rotation = "random"
     seed: int = 0
+    landmarks: int = 0
 
     def fields(self) -> dict[str, int | float | str]:
         """Return the settings as plain scalars, for a request."""
@@ -57,6 +59,7 @@ class Split:
             bool(int(fields["null_projection"])),
             fields["rotation"],
             int(fields["seed"]),
+            int(fields["landmarks"]),
         )
         if split.subclasses < 1 or not split.beta > 0:
             raise ReleaseError(

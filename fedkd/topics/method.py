@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedkd.errors import ScenarioError, expected
 from fedkd.frozen import Count, Frozen, Positive
+from fedkd.scenario import Scenario
 from fedkd.topics.objective import check_terms
 from fedkd.topics.weights import TopicWeights
 
@@ -116,6 +117,15 @@ def parse_topic_methods(specs: Sequence[Any]) -> tuple[TopicMethod, ...]:
             )  # fmt: skip
         methods.append(method)
     return tuple(methods)
+
+
+def check_plain(scenario: Scenario) -> None:
+    """Raise :class:`ScenarioError` for a mechanism of ``[privacy]``: none is made for topics."""
+    if scenario.privacy is not None and scenario.privacy.mechanism.name != "none":
+        raise ScenarioError(
+            expected("privacy.mechanism", scenario.privacy.mechanism.name,
+                     "be 'none' beside [topics]", "topics.vocabulary.epsilon")
+        )  # fmt: skip
 
 
 def _explain(fault: Any, number: int) -> str:

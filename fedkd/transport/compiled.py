@@ -1,7 +1,7 @@
 """Sinkhorn with one shared kernel, compiled: many instances abreast, each leaving when it is done.
 
-An instance sits in a lane; a lane whose instance has converged takes the next one. What happens in
-a lane does not depend on the others, so an answer is the same bit for bit in any company.
+A slot whose instance has converged takes the next one. What happens in a slot does not depend on
+the others, so an answer is the same bit for bit in any company.
 """
 
 from __future__ import annotations
@@ -14,51 +14,60 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from fedkd.transport.gibbs import TILE, Gibbs
-from fedkd.transport.lanes import lanes, rescale_tile
+from fedkd.transport import elimination, products
+from fedkd.transport.gibbs import VECTOR_BYTES, Gibbs
 
-tile: Any = rescale_tile
+begin: Any = elimination.begin
+finish: Any = elimination.finish
+measure_then_update: Any = elimination.measure_then_update
+update_then_measure: Any = elimination.update_then_measure
+multiply_one: Any = products.multiply_one
+multiply_two: Any = products.multiply_two
+multiply_three: Any = products.multiply_three
+
 Floats = NDArray[np.floating]
-Scaled = tuple[Tensor, Tensor, Tensor, Tensor]
+Whole = NDArray[np.int64]
+Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 # Mass below this is no mass: denormal numbers would slow every product a hundredfold.
 FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
 MOST_RELAXED = 0.75
 WORST_RATE = 0.9995
+SLOTS = 64
+ABREAST = products.ABREAST
 
 
-def scale_compiled(
-    a: Tensor, b: Tensor, gibbs: Gibbs, kernel: Tensor, start: Tensor | None,
-    *, iterations: int, tolerance: float,
-) -> Scaled:  # fmt: skip
-    """Return G v and Gᵀu (pairs, labels), the steps taken and the L1 marginal error (pairs,).
+def solve_compiled(
+    a: Tensor, b: Tensor, gibbs: Gibbs, kernel: Tensor, *, iterations: int, tolerance: float
+) -> Solved:
+    """Return f of mean 0 and g (pairs, labels), the value, steps and L1 marginal error (pairs,).
 
-    Alternates u = a/(G v), v = b/(Gᵀu), over-relaxed: after four plain steps the rate of each
-    instance is read off its error, and w = 2/(1 + √(1 − rate)) follows it (Young 1971; for
-    Sinkhorn: Thibault et al. 2021, Algorithms 14(5)). The last step is plain. ``b`` is (pairs,
-    labels) and row k of ``a`` serves pairs k·n … k·n + n − 1; ``start`` (pairs, labels) is e^{f/ε}
-    to begin with.
+    Alternates v and u as Sinkhorn does, but in each half-step solves for both scalings of a label,
+    with those of the other labels held: most of a label's mass stays where it is, and that part of
+    the plan is what Sinkhorn is slow to settle. Over-relaxed: the rate of each instance is read
+    off its error, and w = 2/(1 + √(1 − rate)) follows it (Young 1971; for Sinkhorn: Thibault et al.
+    2021, Algorithms 14(5)). ``b`` is (pairs, labels) and row k of ``a`` serves pairs k·n … k·n + n
+    − 1. The error is that of both marginals before the last half-step, a bound of that of the plan
+    returned. A row that left the range of the kernel is not a number.
     """
-    forth, back = (grid.numpy() for grid in gibbs.packed(kernel))
-    labels = b.shape[1]
-    sums = b.new_empty(2, len(b), labels)
-    steps, error = torch.empty(len(b), dtype=torch.int64), b.new_empty(len(b))
-    begin = b.new_empty(0, labels) if start is None else start.to(b.dtype)
+    packed, labels = gibbs.packed(kernel), b.shape[1]
+    width = len(packed.filler)
+    x, y = (
+        functional.pad(functional.threshold(rows, FAINT[b.dtype], 0), (0, width - labels))
+        for rows in (a, b)
+    )
+    f, g = b.new_empty(2, len(b), width)
+    value, error = b.new_empty(2, len(b))
+    steps = torch.empty(len(b), dtype=torch.int64)
     _solve(
-        a.contiguous().numpy(), b.contiguous().numpy(), begin.contiguous().numpy(), forth, back,
-        max(1, len(b) // max(1, len(a))), iterations, tolerance, _abreast(labels, iterations),
-        FAINT[b.dtype], lanes(8 * b.element_size()), sums.numpy(), steps.numpy(), error.numpy(),
+        x.view(-1).numpy(), y.view(-1).numpy(), packed.forth.numpy(), packed.back.numpy(),
+        packed.filler.numpy(), packed.tilt.numpy(), packed.mean, gibbs.epsilon, labels,
+        max(1, len(b) // max(1, len(a))), iterations, tolerance, f.view(-1).numpy(),
+        g.view(-1).numpy(), value.numpy(), steps.numpy(), error.numpy(),
     )  # fmt: skip
-    return sums[0], sums[1], steps, error
-
-
-def _abreast(labels: int, iterations: int) -> int:
-    """Return how many steps to take between two looks at the lanes; a look costs no less."""
-    steps = 1 if labels >= 48 else 2 if labels >= 16 else 4
-    while iterations % steps:
-        steps //= 2
-    return steps
+    return f[:, :labels], g[:, :labels], value, steps, error
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,29 +80,20 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compile
-def _half_step(
-    grid: Floats, x: Floats, own: Floats, target: Floats, sums: Floats, share: Floats,
-    error: Floats, labels: int,
+def _multiply(
+    rows: Floats, slots: Whole, first: int, kernel: Floats, labels: int, sums: Floats, width: int,
+    panels: int,
 ) -> None:  # fmt: skip
-    error[:] = 0
-    for row in range(0, own.size // error.size, TILE):
-        tile(grid, x, own, target, sums, share, error, row, labels)
-
-
-@_compile
-def _seat(
-    pair: int, lane: int, a: Floats, b: Floats, start: Floats, teachers: int, faint: float,
-    source: Floats, goal: Floats, u: Floats, v: Floats, width: int,
-) -> None:  # fmt: skip
-    """Put a pair into a lane: its marginals, and u = a e^{f/ε}, v = b to begin with."""
-    row = pair // teachers
-    for i in range(b.shape[1]):
-        at = i * width + lane
-        given, wanted = a[row, i], b[pair, i]
-        source[at] = given if given > faint else 0
-        goal[at] = wanted if wanted > faint else 0
-        u[at] = source[at] * start[pair, i] if start.size else source[at]
-        v[at] = goal[at]
+    """Multiply eight rows with the kernel, three panels at a time and never one if two can be."""
+    panel = 0
+    while panels - panel >= 5 or panels - panel == 3:
+        multiply_three(rows, slots, first, kernel, labels, sums, width, panel)
+        panel += 3
+    while panels - panel >= 2:
+        multiply_two(rows, slots, first, kernel, labels, sums, width, panel)
+        panel += 2
+    if panel < panels:
+        multiply_one(rows, slots, first, kernel, labels, sums, width, panel)
 
 
 @_compile
@@ -111,50 +111,60 @@ def _relaxed(share: float, rate: float) -> float:
 
 @_compile
 def _solve(
-    a: Floats, b: Floats, start: Floats, forth: Floats, back: Floats, teachers: int,
-    iterations: int, tolerance: float, abreast: int, faint: float, width: int,
-    sums: Floats, steps: NDArray[np.int64], errors: Floats,
+    a: Floats, b: Floats, forth: Floats, back: Floats, filler: Floats, tilt: Floats, mean: float,
+    epsilon: float, labels: int, teachers: int, iterations: int, tolerance: float, f: Floats,
+    g: Floats, values: Floats, steps: Whole, errors: Floats,
 ) -> None:  # fmt: skip
-    pairs, labels = b.shape
-    size = (labels + TILE - 1) // TILE * TILE * width
-    source, goal, u, v, s, q = np.zeros((6, size), b.dtype)
-    share, error = np.zeros((2, width), b.dtype)
-    wanted, before = np.zeros(width), np.zeros(width)
-    pair, count = np.full(width, -1), np.zeros(width, np.int64)
-    following = min(width, pairs)
-    for lane in range(following):
-        pair[lane] = lane
-        _seat(lane, lane, a, b, start, teachers, faint, source, goal, u, v, width)
-    busy = following
-    while busy:
-        for _ in range(abreast):
-            _half_step(back, u, v, goal, q, share, error, labels)
-            _half_step(forth, v, u, source, s, share, error, labels)
-        for lane in range(width):
-            if pair[lane] < 0:
+    number, width, pairs = b.dtype.type, filler.size, steps.size
+    panels = width * b.itemsize // VECTOR_BYTES
+    u, v, s, q = np.zeros((4, (SLOTS + 1) * width), b.dtype)
+    share, off, before = np.zeros((3, SLOTS), b.dtype)
+    # The pair of a slot, where it and its student are in b and a, and its steps.
+    pair, there, here, count = np.zeros((4, SLOTS), np.int64)
+    # The active slots in front, then the spare one that fills a group of eight.
+    slots = np.full(SLOTS + ABREAST, SLOTS)
+    slots[: min(SLOTS, pairs)] = np.arange(min(SLOTS, pairs))
+    active = following = min(SLOTS, pairs)
+    pair[:active] = np.arange(active)
+    while active:
+        for k in range(active):
+            i = slots[k]
+            if count[i] == 0:
+                there[i], here[i] = pair[i] * width, pair[i] // teachers * width
+                begin(a, here[i], b, there[i], number(mean), u, s, i * width, width)
+        for first in range(0, active, ABREAST):
+            last = min(first + ABREAST, active)
+            _multiply(u, slots, first, forth, labels, q, width, panels)
+            for k in range(first, last):
+                i = slots[k]
+                off[i] = update_then_measure(
+                    q, s, u, v, i * width, b, there[i], a, here[i], share[i], width
+                )
+            _multiply(v, slots, first, back, labels, s, width, panels)
+            for k in range(first, last):
+                i = slots[k]
+                off[i] += measure_then_update(
+                    s, q, v, u, i * width, a, here[i], b, there[i], share[i], width
+                )
+        k = 0
+        while k < active:
+            i = slots[k]
+            count[i] += 1
+            step, error, k = count[i], off[i], k + 1
+            if step < iterations and error > tolerance:
+                # The first steps tell nothing of the rate; two are taken with every share.
+                if step > 2 and step % 2:
+                    share[i] = _relaxed(share[i], error / before[i])
+                before[i] = error
                 continue
-            count[lane] += abreast
-            step, off = count[lane], error[lane]
-            plain = share[lane] == 0
-            if step >= iterations or (not off > tolerance and plain) or np.isnan(off):
-                for i in range(labels):
-                    sums[0, pair[lane], i] = s[i * width + lane]
-                    sums[1, pair[lane], i] = q[i * width + lane]
-                steps[pair[lane]], errors[pair[lane]] = step, off
-                pair[lane], count[lane], share[lane], wanted[lane] = -1, 0, 0, 0
-                if following < pairs:
-                    pair[lane] = following
-                    _seat(following, lane, a, b, start, teachers, faint, source, goal, u, v, width)
-                    following += 1
-                else:
-                    busy -= 1
-                continue
-            if step == 2 or step == 4 == abreast:
-                before[lane] = off
-            elif step % 4 == 0:
-                rate = np.sqrt(off / before[lane])
-                wanted[lane] = _relaxed(wanted[lane], rate if step == 4 else np.sqrt(rate))
-                before[lane] = off
-            # A plain step makes the plan's columns exact, so that one error says it all.
-            last = not off > tolerance or step + abreast >= iterations
-            share[lane] = 0 if last else wanted[lane]
+            values[pair[i]] = finish(
+                s, q, u, v, i * width, a, here[i], b, there[i], filler, tilt, number(epsilon),
+                labels, width, f, g,
+            )  # fmt: skip
+            steps[pair[i]], errors[pair[i]] = step, error
+            share[i], count[i] = 0, 0
+            if following < pairs:
+                pair[i], following = following, following + 1
+            else:
+                k, active = k - 1, active - 1
+                slots[k], slots[active] = slots[active], SLOTS

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedkd.errors import expected
 
@@ -14,7 +15,23 @@ from fedkd.errors import expected
 RANGE_FLOAT32 = 60.0
 RANGE_FLOAT64 = 300.0
 FINEST_FLOAT32 = 1e-5
-TILE = 8
+VECTOR_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A kernel G as the compiled solver reads it: G D⁻¹ with D its diagonal, which is left out.
+
+    ``forth`` and its transpose ``back`` are flat panels (columns/VECTOR, labels, VECTOR), with
+    zeros for the columns that fill the last. ``filler`` is one there and zero elsewhere, ``tilt``
+    log D; ``mean`` is that of the entries.
+    """
+
+    forth: Tensor
+    back: Tensor
+    filler: Tensor
+    tilt: Tensor
+    mean: float
 
 
 @dataclass(frozen=True)
@@ -31,16 +48,16 @@ class Gibbs:
         coarse = dtype == torch.float32 and tolerance >= FINEST_FLOAT32
         return self.single if coarse and self.single is not None else self.double
 
-    def packed(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``kernel`` and its transpose in tiles, as the compiled solver reads them."""
+    def packed(self, kernel: Tensor) -> Packed:
+        """Return ``kernel`` as the compiled solver reads it."""
         return self._packed_single if kernel is self.single else self._packed_double
 
     @cached_property
-    def _packed_single(self) -> tuple[Tensor, Tensor]:
+    def _packed_single(self) -> Packed:
         return _pack_both(self.single)
 
     @cached_property
-    def _packed_double(self) -> tuple[Tensor, Tensor]:
+    def _packed_double(self) -> Packed:
         return _pack_both(self.double)
 
 
@@ -66,15 +83,22 @@ def gibbs_kernel(cost: Tensor, epsilon: float) -> Gibbs:
     return Gibbs(exact, float(epsilon), single, double)
 
 
-def _pack_both(kernel: Tensor | None) -> tuple[Tensor, Tensor]:
+def _pack_both(kernel: Tensor | None) -> Packed:
     assert kernel is not None
-    forth = _pack(kernel)
-    return forth, forth if torch.equal(kernel, kernel.T) else _pack(kernel.T)
+    labels, vector = len(kernel), VECTOR_BYTES // kernel.element_size()
+    own = kernel.diagonal()
+    rest = kernel / own - torch.eye(labels, dtype=kernel.dtype)
+    more = (0, -labels % vector)
+    return Packed(
+        forth=_panels(rest, vector),
+        back=_panels(rest.T, vector),
+        filler=functional.pad(torch.zeros_like(own), more, value=1.0),
+        tilt=functional.pad(own.log(), more),
+        mean=float(rest.sum()) / max(1, labels * (labels - 1)),
+    )
 
 
-def _pack(kernel: Tensor) -> Tensor:
-    """Return the rows in groups of eight, each group column by column, flat; zeros fill it up."""
-    labels = len(kernel)
-    padded = kernel.new_zeros(-(-labels // TILE) * TILE, labels)
-    padded[:labels] = kernel
-    return padded.view(-1, TILE, labels).transpose(1, 2).reshape(-1).contiguous()
+def _panels(grid: Tensor, vector: int) -> Tensor:
+    labels = len(grid)
+    filled = functional.pad(grid, (0, -labels % vector))
+    return filled.view(labels, -1, vector).transpose(0, 1).reshape(-1).contiguous()

@@ -13,7 +13,7 @@ from fedkd.transport.exact import l1_matrix
 from fedkd.transport.geomloss_compat import geomloss_cost, geomloss_schedule, geomloss_solve
 from fedkd.transport.gibbs import Gibbs, gibbs_kernel
 from fedkd.transport.ground_cost import LabelSpace
-from fedkd.transport.sinkhorn import dual_value, envelope, potentials
+from fedkd.transport.sinkhorn import envelope, potentials
 
 Solver = Literal["auto", "sinkhorn", "geomloss_compat"]
 
@@ -75,7 +75,7 @@ class Entropic:
         found = potentials(a, b, self.gibbs, self.iterations, self.tolerance)
         self.tally.solved += len(b)
         self.tally.unconverged += int((~(found.error <= self.tolerance)).sum())
-        return found.f, dual_value(a, b, found.f, found.g)
+        return found.f, found.value
 
 
 @dataclass(frozen=True)

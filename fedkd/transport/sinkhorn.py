@@ -24,9 +24,9 @@ from fedkd.transport.log_domain import ELEMENTS_AT_ONCE, solve_log_domain
 from fedkd.transport.two_labels import solve_two_labels
 
 try:
-    from fedkd.transport.compiled import scale_compiled
+    from fedkd.transport.compiled import solve_compiled
 except ImportError:  # numba has no wheel for this machine
-    scale_compiled = None  # type: ignore[assignment]
+    solve_compiled = None  # type: ignore[assignment]
 
 MASS_TOLERANCE = 1e-4
 
@@ -35,10 +35,11 @@ Solve = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Potentials:
-    """Dual potentials f, g (batch, labels), steps taken and L1 error of the marginal (batch,)."""
+    """Dual potentials f, g (batch, labels), <a, f> + <b, g>, steps and L1 error of the marginal."""
 
     f: Tensor
     g: Tensor
+    value: Tensor
     iterations: Tensor
     error: Tensor
 
@@ -77,7 +78,7 @@ def solve(
     with torch.no_grad():
         found = potentials(a, b, gibbs, iterations, tolerance)
         return Solution(
-            value=dual_value(a, b, found.f, found.g),
+            value=found.value,
             transport_cost=_transport_cost(a, b, found, gibbs),
             f=found.f,
             g=found.g,
@@ -103,7 +104,7 @@ def sinkhorn(
 
     def both(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         found = potentials(x, y, gibbs, iterations, tolerance)
-        return found.f, dual_value(x, y, found.f, found.g)
+        return found.f, found.value
 
     return envelope(a, b[:, None], both)[:, 0]
 
@@ -126,20 +127,12 @@ def divergence(
     return biased(a, b) - own + (own.detach() - biased(b, b)) / 2
 
 
-def potentials(
-    a: Tensor,
-    b: Tensor,
-    gibbs: Gibbs,
-    iterations: int,
-    tolerance: float,
-    *,
-    start: Tensor | None = None,
-) -> Potentials:
+def potentials(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float) -> Potentials:
     """Return the dual potentials for rows known to be distributions; see :func:`solve`.
 
-    Row k of ``a`` (rows, labels) serves rows k·n … k·n + n − 1 of ``b`` (rows · n, labels);
-    ``start`` (rows · n, labels) is a guess of f/ε. One or two labels have a closed form. Otherwise
-    the kernel domain serves first; rows that leave its range are solved again in the log domain.
+    Row k of ``a`` (rows, labels) serves rows k·n … k·n + n − 1 of ``b`` (rows · n, labels). One or
+    two labels have a closed form. Otherwise the kernel domain serves first; rows that leave its
+    range are solved again in the log domain.
     """
     repeat = len(b) // max(1, len(a))
     if len(gibbs.cost) <= 2 or not len(b):
@@ -148,18 +141,16 @@ def potentials(
     if kernel is None:
         return _in_logs(_repeated(a, repeat), b, gibbs, iterations, tolerance)
     x, y = a.detach().to(kernel.dtype), b.to(kernel.dtype)
-    begin = None if start is None else torch.exp(start.to(kernel.dtype))
-    if scale_compiled is not None and not x.is_cuda:
-        s, q, count, error = scale_compiled(
-            x, y, gibbs, kernel, begin, iterations=iterations, tolerance=tolerance
-        )
+    if solve_compiled is not None and x.device.type == "cpu":
+        solved = solve_compiled(x, y, gibbs, kernel, iterations=iterations, tolerance=tolerance)
+        found = _typed(solved, a.dtype)
     else:
         s, q, count, error = scale_in_torch(
-            _repeated(x, repeat), y, kernel, begin, iterations=iterations, tolerance=tolerance
+            _repeated(x, repeat), y, kernel, iterations=iterations, tolerance=tolerance
         )
-    f, g = s.log_().mul_(-gibbs.epsilon), q.log_().mul_(-gibbs.epsilon)
-    found = _centred((f, g, count, error), a.dtype)
-    lost = ~torch.isfinite(found.f.sum(dim=1) + found.g.sum(dim=1))
+        f, g = s.log_().mul_(-gibbs.epsilon), q.log_().mul_(-gibbs.epsilon)
+        found = _centred(x, y, (f, g, count, error), a.dtype)
+    lost = ~torch.isfinite(found.value)
     if bool(lost.any()):
         again = _in_logs(_repeated(a, repeat)[lost], b[lost], gibbs, iterations, tolerance)
         for name, part in vars(found).items():
@@ -178,14 +169,15 @@ def _closed_form(a: Tensor, b: Tensor, gibbs: Gibbs) -> Potentials:
     elif len(b):
         g = g + gibbs.cost
     nothing = a.new_zeros(len(b))
-    return Potentials(f.to(a.dtype), g.to(a.dtype), nothing.long(), nothing)
+    value = dual_value(a, b, f.to(a.dtype), g.to(a.dtype))
+    return Potentials(f.to(a.dtype), g.to(a.dtype), value, nothing.long(), nothing)
 
 
 def _in_logs(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float) -> Potentials:
     found = solve_log_domain(
         a, b, gibbs.cost, gibbs.epsilon, iterations=iterations, tolerance=tolerance
     )
-    return _centred(found, a.dtype)
+    return _centred(a, b, found, a.dtype)
 
 
 def envelope(a: Tensor, b: Tensor, solve: Solve) -> Tensor:
@@ -220,11 +212,17 @@ class _Envelope(torch.autograd.Function):
         return torch.einsum("bt,btk->bk", grad, f), None, None
 
 
-def _centred(found: tuple[Tensor, ...], dtype: torch.dtype) -> Potentials:
+def _centred(a: Tensor, b: Tensor, found: tuple[Tensor, ...], dtype: torch.dtype) -> Potentials:
     """Fix the free constant of (f + c, g − c) so that f has mean 0."""
     f, g, count, error = found
     mean = f.mean(dim=1, keepdim=True)
-    return Potentials((f - mean).to(dtype), (g + mean).to(dtype), count, error.to(dtype))
+    f, g = f - mean, g + mean
+    return _typed((f, g, dual_value(a.to(f.dtype), b.to(f.dtype), f, g), count, error), dtype)
+
+
+def _typed(found: tuple[Tensor, ...], dtype: torch.dtype) -> Potentials:
+    f, g, value, count, error = found
+    return Potentials(f.to(dtype), g.to(dtype), value.to(dtype), count, error.to(dtype))
 
 
 def _transport_cost(a: Tensor, b: Tensor, found: Potentials, gibbs: Gibbs) -> Tensor:

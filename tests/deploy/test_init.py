@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -77,6 +79,20 @@ def test_units_wait_until_the_server_has_marked_a_node_offline(made: Path) -> No
         assert int(re.findall(r"RestartSec=(\d+)", unit.read_text())[0]) >= 70
     for compose in [path for path in files(made) if path.name == "compose.yaml"]:
         assert int(re.findall(r"sleep (\d+)", compose.read_text())[0]) >= 70
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_units_are_such_as_systemd_takes(made: Path, tmp_path: Path) -> None:
+    units = [str(unit) for unit in made.rglob("*.service")]
+    assert len(units) == 1 + len(PARTIES)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--user", "--man=no", *units],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0 and not checked.stderr.strip(), checked.stderr
 
 
 def test_readme_names_every_step_and_folder(made: Path) -> None:

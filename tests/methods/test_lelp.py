@@ -13,6 +13,7 @@ from fedkd.methods.kd import Kd
 from fedkd.methods.lelp import Lelp
 from fedkd.models.heads import Layout
 from fedkd.scenario import Labels, MethodSpec
+from fedkd.subclass.landmarks import landmark_grams, landmarks
 from fedkd.transport.ground_cost import label_space
 
 ROWS, LABELS, WIDTH = 60, 2, 16
@@ -34,6 +35,11 @@ def answered(make_intake, space):
             for number, party in enumerate(intake.parties):
                 if question.kind == "embeddings":
                     values = draw.normal(size=(ROWS, WIDTH + number))
+                elif question.kind == "grams":
+                    vectors = draw.normal(size=(ROWS, WIDTH + number))
+                    chosen = landmarks(ROWS, question.split.landmarks, question.split.seed)
+                    member = question.membership.astype(np.float64)
+                    values = landmark_grams(vectors, member, chosen)
                 else:
                     values = draw.normal(size=(ROWS, LABELS, method.subclasses))
                 if question.kind == "subclasses":
@@ -69,7 +75,7 @@ def test_one_subclass_is_plain_distillation(answered, space, objective, temperat
 
 def test_at_temperature_one_the_joint_loss_is_the_decoupled_one(answered, space):
     joint = Lelp(objective="joint", temperature=1)
-    apart = Lelp(objective="decoupled", temperature=1)
+    apart = Lelp(objective="decoupled", temperature=1, balanced=False)
     intake, logits, rows = answered(joint, 1), outputs(LABELS * 5), torch.arange(ROWS)
     first = joint.loss(logits, joint.targets(intake, space), rows)
     second = apart.loss(logits, apart.targets(intake, space), rows)
@@ -85,7 +91,7 @@ def test_subclasses_keep_the_label_probabilities(answered, space):
 
 def test_the_decoupled_loss_is_the_paper_of_the_federation(answered, space):
     """Written out once more, head by head; ``fine`` is soft · r / heads."""
-    method = Lelp(temperature=3, share=0.7)
+    method = Lelp(temperature=3, share=0.7, balanced=False)
     intake, rows = answered(method, 3), torch.arange(ROWS)
     targets = method.targets(intake, space)
     logits = outputs(3 * LABELS * 5)
@@ -169,6 +175,28 @@ def test_temperature_is_left_to_held_out_rows_unless_given():
     assert (Kd().key, fixed.key) == ("kd", "kd/3")
 
 
+def test_subclasses_never_teach_more_than_the_labels_do(make_intake, space):
+    """λ is 1 for sure teachers and falls with their confidence; a share may be tuned as well."""
+    draw, found = np.random.default_rng(0), []
+    inside = np.eye(5, dtype=np.float32)[draw.integers(5, size=(ROWS, 2))]
+    for gap in (0.0, 0.3, 1.0, 40.0):
+        logits = gap * np.sign(draw.normal(size=ROWS))
+        probs = np.stack([1 / (1 + np.exp(logits)), 1 / (1 + np.exp(-logits))], axis=1)
+        intake, method = make_intake(probs[None]), Lelp()
+        (question,) = method.questions(intake, space)
+        np.save(intake.folder / intake.parties[0] / f"{question.name}.npy", inside)
+        found.append(method.targets(intake, space).tensors["share"].item())
+        half = Lelp(share=0.5, balanced=False).targets(intake, space)
+        assert half.tensors["share"].item() == 0.5
+    assert found[0] == pytest.approx(0, abs=1e-6) and found[3] == 1
+    assert found[0] < found[1] < found[2] < 1
+    # Small gaps: labels teach gap²/8 whatever τ is; five equal subclasses teach about log 5.
+    assert found[1] == pytest.approx(0.3**2 / 8 / np.log(5), rel=0.1)
+    tuned = Lelp(share="tuned")
+    assert [m.share for m in tuned.candidates] == [1, 0.3, 0.1, 0]
+    assert tuned.key == "lelp/a1/decoupled/tuned" and Lelp().candidates == (Lelp(),)
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
@@ -179,6 +207,8 @@ def test_temperature_is_left_to_held_out_rows_unless_given():
         ({"rotation": "hadamard"}, "power of 2"),
         ({"splitter": "oracle", "design": "a2"}, "design"),
         ({"splitter": "k-means", "design": "b2"}, "splitter"),
+        ({"splitter": "learned", "design": "b1"}, "design"),
+        ({"design": "b2", "landmarks": 1}, "greater than or equal to 2"),
         ({"normalise_weights": False}, "normalise_weights"),
     ],
 )

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedkd.errors import ReleaseError, ScenarioError
-from fedkd.subclass.align import aligned_mean, gram_scores, procrustes, standing
-from fedkd.subclass.basis import low_rank_basis, principal_basis, rotate, rotation
+from fedkd.subclass.align import aligned_mean, procrustes, standing
+from fedkd.subclass.basis import low_rank_basis, matched, principal_basis, rotate, rotation
+from fedkd.subclass.landmarks import landmark_scores
 from fedkd.subclass.projection import head_directions, project_out
 from fedkd.subclass.split import (
     Split,
@@ -214,6 +215,24 @@ def test_side_by_side_embeddings_are_the_sum_of_grams():
     moments = block_moments(side_by_side, weights)
     basis = principal_basis(moments, 4)
     expected = basis.scores(side_by_side)
-    found = gram_scores(gram, weights, 4)
+    found = landmark_scores(gram, np.arange(120), weights, 4)
     signs = np.sign((found * expected).sum(axis=0))
     np.testing.assert_allclose(found * signs, expected, atol=1e-9)
+
+
+def test_a_basis_is_turned_onto_that_of_the_last_round():
+    embeddings, _, membership = teacher()
+    last = principal_basis(class_moments(embeddings, membership)[0], 4)
+    again = rotate(last, "random", np.random.default_rng(5))
+    np.testing.assert_allclose(matched(again, last).directions, last.directions, atol=1e-9)
+    later = principal_basis(
+        class_moments(embeddings + 0.1 * RNG.normal(size=embeddings.shape), membership)[0], 4
+    )
+    turned = matched(rotate(later, "random", np.random.default_rng(6)), last)
+    np.testing.assert_allclose(turned.directions.T @ turned.directions, np.eye(4), atol=1e-9)
+    span = later.directions @ later.directions.T
+    np.testing.assert_allclose(span @ turned.directions, turned.directions, atol=1e-9)
+    apart = [np.linalg.norm(b.directions - last.directions) for b in (turned, later)]
+    assert apart[0] <= apart[1] + 1e-12
+    with pytest.raises(ValueError, match="same teacher"):
+        matched(principal_basis(class_moments(embeddings, membership)[0], 3), last)

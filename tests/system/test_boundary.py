@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 
 from clients.app import guarded
 from fedkd.files import read_json, read_json_lines, read_rows
+from fedkd.privacy.ledger import facts
 from fedkd.release import fingerprint
 from fedkd.run.engine import run_scenario
 from fedkd.run.grid import InlineGrid
@@ -113,12 +114,14 @@ def test_result_counts_the_bytes_of_the_wire(traffic):
 
 def test_both_ledgers_agree(traffic):
     folder, _ = traffic
-    server = list(folder.records("ledger"))
-
-    own = [entry for i in range(4) for entry in read_json_lines(folder.party(i) / "ledger.jsonl")]
+    server = list(map(facts, folder.records("ledger")))
+    files = [folder.party(i) / "ledger.jsonl" for i in range(4)]
+    own = [facts(entry) for file in files for entry in read_json_lines(file)]
     key = lambda entry: (entry["party"], entry["request"])  # noqa: E731
     assert sorted(server, key=key) == sorted(own, key=key)
-    assert {entry["kind"] for entry in own} == {"probabilities", "statistic"}
+    assert {entry["kind"] for entry in own} == {
+        "describe", "train", "probabilities", "statistic", "evaluate",
+    }  # fmt: skip
 
 
 def test_plan_foretells_the_bytes_of_the_answers(traffic, tmp_path):

@@ -13,6 +13,7 @@ from fedkd.errors import ReleaseError
 from fedkd.files import read_json, read_json_lines, read_rows
 from fedkd.models import classifier, training
 from fedkd.models.embeddings import embed, head_weights
+from fedkd.privacy.ledger import facts
 from fedkd.run.engine import run_scenario
 from fedkd.run.plan import make_plan
 from fedkd.run.student import label_texts
@@ -30,6 +31,7 @@ METHODS = [{"name": "kd", "temperature": 4}] + [
 FURTHER_FIELDS = {
     "request_id", "attempt", "limit", "rejected", "name", "start", "stop", "membership",
     "kind", "transfer_id", "subclasses", "beta", "splitter", "null_projection", "rotation", "seed",
+    "landmarks",
 }  # fmt: skip
 
 
@@ -83,6 +85,7 @@ def test_only_the_asked_arrays_leave_and_the_head_stays(traffic):
         ("subclasses", ("subclasses",)),
         ("scores", ("scores",)),
         ("embeddings", ("embeddings", "probs")),
+        ("grams", ("grams",)),
     }
     stream = b"\0".join(data for *_, data in messages)
     for index in range(4):
@@ -107,14 +110,16 @@ def test_embeddings_that_leave_hide_what_the_head_reads(traffic):
 
 def test_ledgers_agree_and_the_wire_is_counted(traffic):
     folder, messages = traffic
-    server = list(folder.records("ledger"))
-    own = [entry for i in range(4) for entry in read_json_lines(folder.party(i) / "ledger.jsonl")]
+    server = list(map(facts, folder.records("ledger")))
+    files = [folder.party(i) / "ledger.jsonl" for i in range(4)]
+    own = [facts(entry) for file in files for entry in read_json_lines(file)]
     key = lambda entry: (entry["party"], entry["request"])  # noqa: E731
     assert sorted(server, key=key) == sorted(own, key=key)
     assert {entry["kind"] for entry in own} == {
-        "probabilities", "subclasses", "scores", "embeddings",
+        "describe", "train", "probabilities", "agree", "subclasses", "scores", "embeddings",
+        "grams", "evaluate",
     }  # fmt: skip
-    told = {entry["mechanism"] for entry in own if entry["kind"] == "subclasses"}
+    told = {entry["made"] for entry in own if entry["kind"] == "subclasses"}
     assert told == {"3 subclasses, null projection on, fitted on 150 public rows"}
     total = sum(sum(way.values()) for way in read_json(folder.result)["bytes"].values())
     assert total == sum(len(data) for *_, data in messages)
@@ -128,7 +133,7 @@ def test_two_designs_that_ask_the_same_are_asked_once(traffic):
             "*-????????????.npy"
         )
     )
-    assert [name.split("-")[0] for name in names] == ["embeddings", "scores", "subclasses"]
+    assert [name.split("-")[0] for name in names] == ["embeddings", "grams", "scores", "subclasses"]
 
 
 def test_a_repeated_question_gives_the_same_bytes_and_a_wrong_one_is_refused(traffic):
@@ -206,10 +211,41 @@ def test_the_plan_tells_the_bytes_of_the_answers(traffic, tmp_path):
         assert abs(sent - plan.further_bytes) <= 0.05 * sent
 
 
-@pytest.mark.parametrize("name", ["lelp-digits", "lelp-synthetic", "lelp-federated"])
+@pytest.mark.parametrize(
+    "name", ["lelp-digits", "lelp-synthetic", "lelp-federated", "lelp-companions"]
+)
 def test_shipped_scenarios_run(name, tmp_path):
     file = Path(__file__).parents[2] / "scenarios" / f"{name}.toml"
     changes = [f"run.out={tmp_path}", "seeds=[0]", "student.steps=20", "teacher.steps=40"]
     result = read_json(run_scenario(load_scenario(file, changes)).seeds[0].result)
     assert result["transfer_rows"] == {"lelp-digits": 150}.get(name, 300)
     assert all(figures["accuracy"] > 0.4 for figures in result["methods"].values())
+
+
+def test_teachers_may_learn_their_subclasses_with_their_labels(tmp_path):
+    method = {"name": "lelp", "splitter": "learned", "subclasses": 3, "objective": "joint"}
+    scenario = lelp(tmp_path, teacher=BOW | {"subclasses": 3}, method=[method])
+    folder = run_scenario(scenario).seeds[0]
+    party = open_party(folder.party(0))
+    teacher = classifier.load(party.folder / "teacher")
+    texts = read_rows(folder.public / "transfer.jsonl")["text"]
+    fine = training.predict(teacher.fine, texts).reshape(len(texts), -1, 3)
+    np.testing.assert_allclose(fine.sum(axis=2), training.predict(teacher, texts), atol=1e-6)
+    (file,) = (folder.intake / party.card.name).glob("subclasses-*.npy")
+    inside = (fine ** (1 / 0.25)) / (fine ** (1 / 0.25)).sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(np.load(file), inside, atol=2e-3)
+    told = {e["mechanism"] for e in read_json_lines(party.folder / "ledger.jsonl")}
+    assert "3 subclasses that the teacher learnt with its labels" in told
+
+
+def test_what_is_learnt_beside_a_student_is_not_kept(tmp_path):
+    names = ["embedding-distillation", "fitnet", "vid", "rkd", "crd"]
+    scenario = lelp(tmp_path, method=[{"name": n, "label": n} for n in ["kd", *names]])
+    folder = run_scenario(scenario).seeds[0]
+    assert set(read_json(folder.result)["methods"]) == {"kd", *names}
+    asked = {e["request"] for e in folder.records("ledger") if e["kind"] == "embeddings"}
+    assert len({request.split("/")[1] for request in asked}) == 1
+    plain = classifier.load(folder.student("kd")).module.state_dict()
+    for name in names:
+        known = classifier.load(folder.student(name)).module.state_dict()
+        assert {k: v.shape for k, v in known.items()} == {k: v.shape for k, v in plain.items()}

@@ -22,6 +22,7 @@ from fedkd.deploy.init import init_deployment
 from fedkd.deploy.processes import end_tree, script_environment
 from fedkd.errors import DeployError
 from fedkd.files import read_json, read_json_lines
+from fedkd.privacy.ledger import facts
 from fedkd.run.folder import RunFolder
 from fedkd.run.remote import run_remote
 from tests.system.deployment import PARTIES, Deployment, deployed, free_ports, processes_of
@@ -67,12 +68,13 @@ def test_ledgers_agree_and_private_rows_stay(deployment: Deployment, remote: Run
     own = []
     for name in PARTIES:
         (ledger,) = deployment.party(name).glob("state/*/0/ledger.jsonl")
-        own += list(read_json_lines(ledger))
+        own += list(map(facts, read_json_lines(ledger)))
 
     def request(entry: dict[str, str]) -> str:
         return entry["request"]
 
-    assert sorted(remote.records("ledger"), key=request) == sorted(own, key=request)
+    server = map(facts, remote.records("ledger"))
+    assert sorted(server, key=request) == sorted(own, key=request)
     assert not list(deployment.server.rglob("private.jsonl"))
     assert not (remote.root / "parties").exists()
 

@@ -1,0 +1,217 @@
+"""What the compiled solver does to one row of labels: begin, half a step, finish; in LLVM vectors.
+
+Rows are padded to whole vectors: with ones in ``filler``, with zeros elsewhere.
+
+Numba keeps machine code by the date of the file that calls it: touch compiled.py after a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fedkd.transport.vectors import Vectors, cgutils, data_of
+
+LEAST_SUM = {32: 1e-18, 64: 1e-150}
+NARROW, WIDE = 0.25, 4.0  # bounds of the ratio that over-relaxation extrapolates
+
+
+@intrinsic
+def begin(
+    typing: Any, aim: Any, aim_at: Any, given: Any, given_at: Any, mean: Any, scaling: Any,
+    sums: Any, at: Any, width: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """Write a scaling to begin with and the sums behind it, from ``at`` on.
+
+    Were the labels equally far apart, the sums over the other labels would be about √(mean · mass
+    to be moved), those of the other scaling too.
+    """
+    size = types.intp
+    signature = types.void(aim, size, given, size, mean, scaling, sums, size, size)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
+        x, y, scaling, sums = data_of(context, builder, sig, args, (0, 2, 5, 6))
+        code = _Elimination(builder, sig.args[0].dtype.bitwidth)
+        code.begin((x, args[1]), (y, args[3]), args[4], (scaling, sums), args[7], args[8])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _half_step(*, after: bool) -> Any:
+    """Return the intrinsic of a half-step that measures its marginal before or after it."""
+
+    @intrinsic
+    def half_step(
+        typing: Any, sums: Any, across: Any, other: Any, own: Any, at: Any, aim: Any, aim_at: Any,
+        given: Any, given_at: Any, share: Any, width: Any,
+    ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+        size = types.intp
+        ends = (aim, size, given, size)
+        signature = sums.dtype(sums, across, other, own, size, *ends, share, size)
+
+        def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
+            *rows, x, y = data_of(context, builder, sig, args, (0, 1, 2, 3, 5, 7))
+            code = _Elimination(builder, sig.args[0].dtype.bitwidth, after)
+            return code.half_step(rows, args[4], (x, args[6]), (y, args[8]), args[9], args[10])
+
+        return signature, generate
+
+    return half_step
+
+
+# A half-step of one row of a kernel with a unit diagonal. With s the ``sums`` of the other scaling
+# over the other labels and r those of this scaling (``across``), both scalings of a label are
+# eliminated at once: x of x (s + y) = aim and y (r + x) = given. ``own`` becomes x · (1 + share
+# (t − 1)) with t = x/own kept within [1/4, 4]; near the fixed point that is own · t^(1 + share), an
+# over-relaxed step. Returns Σ |own (s + other) − aim|, with ``own`` as it became or as it was. The
+# first four are read and written from ``at`` on, aim and given from places of their own.
+update_then_measure = _half_step(after=True)
+measure_then_update = _half_step(after=False)
+
+
+@intrinsic
+def finish(
+    typing: Any, s: Any, q: Any, u: Any, v: Any, at: Any, a: Any, a_at: Any, b: Any, b_at: Any,
+    filler: Any, tilt: Any, epsilon: Any, labels: Any, width: Any, f: Any, g: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """Write f = −ε log(s + v) of mean 0 and g = −ε (log(b/v) + tilt) − mean from ``b_at`` on.
+
+    Where b is 0, q + u stands for b/v. Returns <a, f> + <b, g>; it and the row are no numbers where
+    a logarithm is out of range.
+    """
+    size = types.intp
+    rows = (s, q, u, v, size, a, size, b, size, filler, tilt)
+    signature = s.dtype(*rows, epsilon, size, size, f, g)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
+        rows = data_of(context, builder, sig, args, (0, 1, 2, 3, 9, 10))
+        x, y, f, g = data_of(context, builder, sig, args, (5, 7, 14, 15))
+        code = _Elimination(builder, sig.args[0].dtype.bitwidth)
+        ends = (x, args[6]), (y, args[8])
+        return code.finish(rows, args[4], *ends, args[11], args[12], args[13], (f, g))
+
+    return signature, generate
+
+
+@dataclass(frozen=True)
+class _Elimination(Vectors):
+    """The code of what is done to one row; ``after`` says when a half-step measures."""
+
+    after: bool = False
+
+    def half_step(
+        self, rows: Sequence[Any], at: Any, aim: Any, given: Any, share: Any, width: Any
+    ) -> Any:
+        """Write a half-step, with a loop of its own for rows that are not over-relaxed."""
+        b = self.builder
+        error = cgutils.alloca_once(b, self.vector)
+        b.store(self.full(0.0), error)
+        relaxed = b.fcmp_ordered(">", share, ir.Constant(self.scalar, 0.0))
+        with b.if_else(relaxed) as (then, otherwise):
+            with then:
+                self._loop(rows, at, aim, given, self.splat(share), width, error)
+            with otherwise:
+                self._loop(rows, at, aim, given, None, width, error)
+        return self.total(b.load(error, typ=self.vector))
+
+    def _loop(
+        self, rows: Sequence[Any], at: Any, aim: Any, given: Any, push: Any, width: Any, error: Any
+    ) -> None:
+        b = self.builder
+        sums, across, other, own = rows
+        with self.across(width) as i:
+            line = b.add(at, i)
+            s, goal = self.load(sums, line), self.load(aim[0], b.add(aim[1], i))
+            left = self.load(given[0], b.add(given[1], i))
+            new = x = self._eliminated(s, self.load(across, line), goal, left)
+            was = self.load(own, line) if push is not None or not self.after else None
+            if push is not None:
+                t = b.fmul(x, self.estimate(self.pick(">", was, self.smallest)))
+                kept = self.pick("<", self.pick(">", t, NARROW), WIDE)
+                new = b.fmul(x, self.fma(push, b.fsub(kept, self.full(1.0)), self.full(1.0)))
+            self.store(new, own, line)
+            whole = b.fadd(self.load(other, line), s)
+            off = b.fsub(b.fmul(new if self.after else was, whole), goal)
+            b.store(b.fadd(b.load(error, typ=self.vector), self.call("fabs", off)), error)
+
+    def begin(
+        self, aim: Any, given: Any, mean: Any, written: Sequence[Any], at: Any, width: Any
+    ) -> None:
+        """Write the first scaling and its sums."""
+        b = self.builder
+        apart = cgutils.alloca_once(b, self.vector)
+        b.store(self.full(0.0), apart)
+        with self.across(width) as i:
+            off = b.fsub(
+                self.load(aim[0], b.add(aim[1], i)), self.load(given[0], b.add(given[1], i))
+            )
+            b.store(b.fadd(b.load(apart, typ=self.vector), self.call("fabs", off)), apart)
+        moved = b.fmul(self.total(b.load(apart, typ=self.vector)), ir.Constant(self.scalar, 0.5))
+        square = self.fma(
+            self.splat(mean), self.splat(moved), self.full(LEAST_SUM[self.bits] ** 1.5)
+        )
+        level = self.root(square)
+        with self.across(width) as i:
+            x, y = self.load(aim[0], b.add(aim[1], i)), self.load(given[0], b.add(given[1], i))
+            self.store(self._eliminated(level, level, x, y), written[0], b.add(at, i))
+            self.store(level, written[1], b.add(at, i))
+
+    def finish(
+        self, rows: Sequence[Any], at: Any, a: Any, given: Any, epsilon: Any, labels: Any,
+        width: Any, written: Sequence[Any],
+    ) -> Any:  # fmt: skip
+        """Write the potentials and return their value."""
+        b = self.builder
+        s, q, u, v, filler, tilt = rows
+        scale = b.fneg(self.splat(epsilon))
+        mean = cgutils.alloca_once(b, self.vector)
+        value = cgutils.alloca_once(b, self.vector)
+        b.store(self.full(0.0), mean)
+        b.store(self.full(0.0), value)
+        with self.across(width) as i:
+            line, into = b.add(at, i), b.add(given[1], i)
+            one, vs = self.load(filler, i), self.load(v, line)
+            f = b.fmul(scale, self.log(b.fadd(b.fadd(self.load(s, line), vs), one)))
+            goal = self.load(given[0], into)
+            empty = b.fadd(b.fadd(self.load(q, line), self.load(u, line)), one)
+            there = b.fcmp_ordered(">", goal, self.full(0.0))
+            safe = b.select(there, vs, self.full(1.0))
+            z = b.select(there, b.fmul(goal, self.reciprocal(safe)), empty)
+            g = b.fmul(scale, b.fadd(self.log(z), self.load(tilt, i)))
+            self.store(f, written[0], into)
+            self.store(g, written[1], into)
+            b.store(b.fadd(b.load(mean, typ=self.vector), f), mean)
+            part = self.fma(goal, g, b.load(value, typ=self.vector))
+            b.store(self.fma(self.load(a[0], b.add(a[1], i)), f, part), value)
+        count = b.sitofp(labels, self.scalar)
+        middle = self.splat(b.fdiv(self.total(b.load(mean, typ=self.vector)), count))
+        with self.across(width) as i:
+            into = b.add(given[1], i)
+            self.store(b.fsub(self.load(written[0], into), middle), written[0], into)
+            self.store(b.fadd(self.load(written[1], into), middle), written[1], into)
+        return self.total(b.load(value, typ=self.vector))
+
+    def _eliminated(self, s: Any, r: Any, aim: Any, given: Any) -> Any:
+        """Return the positive root x of s x² − (aim − given − s r) x − aim r.
+
+        Of the root's two forms the one without cancellation is taken.
+        """
+        b = self.builder
+        least = LEAST_SUM[self.bits]
+        s, r = self.pick(">", s, least), self.pick(">", r, least)
+        product = b.fmul(s, r)
+        lean = b.fsub(b.fsub(aim, given), product)
+        double = b.fadd(aim, aim)
+        square = self.fma(lean, lean, b.fmul(b.fadd(double, double), product))
+        root = self.root(self.pick(">", square, self.smallest))
+        high = b.fadd(root, self.call("fabs", lean))
+        surplus = b.fcmp_ordered(">", lean, self.full(0.0))
+        above = b.select(surplus, high, b.fmul(double, r))
+        below = b.select(surplus, b.fadd(s, s), high)
+        return b.fmul(above, self.reciprocal(below))
