@@ -191,11 +191,10 @@ def run_topics(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> 
     topics = scenario.topics
     if topics is None:
         raise ValueError("no topics")
-    methods = parse_topic_methods(scenario.method)
+    methods, run = parse_topic_methods(scenario.method), scenario.run
     labels = tuple(read_json(folder.root / "federation.json")["labels"])
     public = read_rows(folder.public / "transfer.jsonl")["text"]
     test = read_rows(folder.public / "test.jsonl")["text"]
-    run = scenario.run
     rounds = Rounds(grid, folder, run.retries, run.deadline, run.backoff)
     quorum = scenario.parties.quorum or scenario.parties.count
     deliver_texts = scenario.data.transfer.delivery == "server"
@@ -239,8 +238,7 @@ def ask_round(
 ) -> dict[str, object]:
     """Carry out the talk of one round; return what is to be kept of it.
 
-    A party that refuses or fails is left out with the reason in ``events.jsonl``; the round goes
-    on with a quorum.
+    A party that fails is left out, with the reason in ``events.jsonl``, while there is a quorum.
     """
     public, test = texts
     rounds, store = talk.rounds, talk.store
