@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clients.party import Figures, Party
 from fedkd.errors import DataError, PolicyError, ReleaseError, expected
-from fedkd.files import write_arrays, write_text
+from fedkd.files import read_json, write_arrays, write_json, write_text
 from fedkd.models.determinism import single_thread
 from fedkd.models.topic_files import load_topic_model, save_topic_model
 from fedkd.models.topic_network import TopicNetwork
@@ -112,10 +112,14 @@ class TopicParty:
         return self._release("topics", block, fields, (start, stop), what)
 
     def evaluate(self, fields: Fields) -> Figures:
-        """Return how well the topic model predicts everybody's held-out documents, and its own."""
+        """Return how well the model predicts held-out documents, and what encoding its answer cost.
+
+        The held-out documents are everybody's, and the party's own.
+        """
         home = self._home(str(fields["vocabulary_id"]), int(fields["round"]))
         network, words, _ = self._model(home)
-        figures: Figures = {}
+        error = home / "upload-error.json"
+        figures: Figures = read_json(error) if error.is_file() else {}
         for name, prefix in (("test", ""), ("own-test", "own_")):
             texts = self.party.texts(name)
             if texts:
@@ -161,7 +165,7 @@ class TopicParty:
             upload = self.card.upload
             with single_thread():
                 public = self.party.texts("transfer")
-                parts = answer_question(
+                *parts, error = answer_question(
                     network,
                     self._documents("transfer", public, Vocabulary(words)),
                     question,
@@ -171,6 +175,7 @@ class TopicParty:
                 )
             for file, arrays in zip(files, parts, strict=True):
                 write_arrays(file, arrays)
+            write_json(home / "upload-error.json", {f"upload_{k}": v for k, v in error.items()})
         summary, rows = (load_arrays(file) for file in files)
         return summary, rows
 

@@ -65,6 +65,8 @@ def write_topic_result(outcome: TopicOutcome, scenario: str, seed: int) -> None:
     for party, own in works.intake.parties.items():
         shown = federation["parties"][party]
         shown |= {k: own[k] for k in ("rows", "topics", "words", "empty")} | {"teacher": "topics"}
+        said = outcome.teachers.get(party, {})
+        shown["upload_error"] = {k: v for k, v in said.items() if k.startswith("upload_")}
     result = {
         "schema": SCHEMA,
         "kind": "topics",

@@ -20,7 +20,7 @@ from fedkd.models.topic_training import (
 )
 from fedkd.topics.method import TopicQuestion
 from fedkd.topics.release import TOP
-from fedkd.topics.upload import TopWords, background, decode_top, encode_top
+from fedkd.topics.upload import TopWords, background, coding_error, decode_top, encode_top
 
 Floats = NDArray[np.floating]
 Arrays = dict[str, NDArray[np.generic]]
@@ -37,11 +37,12 @@ def answer_question(
     samples: int,
     keep: int | None,
     seed: int,
-) -> tuple[Arrays, Arrays]:
-    """Return a party's summary and its answer on every document, as they leave.
+) -> tuple[Arrays, Arrays, dict[str, float]]:
+    """Return a party's summary and its answer on every document, as they leave, and their error.
 
     The summary is the mean word distribution, each topic's ten first words and its share of the
-    documents; ``keep`` None sends whole distributions.
+    documents; ``keep`` None sends whole distributions. The error is what encoding costs a
+    document: mean and largest total variation, and mean KL in nats.
     """
     mean, log_variance = posterior(network, documents)
     log_variance = np.clip(log_variance, -MOST_LOG_VARIANCE, MOST_LOG_VARIANCE)
@@ -68,9 +69,11 @@ def answer_question(
         "log_variance": log_variance.astype(np.float16),
     }
     if keep is None:
-        return summary, rows | {"words": words.astype(np.float16)}
-    top = encode_top(words, base, keep)
-    return summary, rows | {"ids": top.ids, "codes": top.codes, "range": top.range}
+        rows["words"] = words.astype(np.float16)
+    else:
+        top = encode_top(words, base, keep)
+        rows |= {"ids": top.ids, "codes": top.codes, "range": top.range}
+    return summary, rows, coding_error(words, read_words(rows, base))
 
 
 def read_words(rows: Arrays, base: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -125,6 +125,7 @@ def test_the_result_and_the_report_are_whole(finished):
     for name, one in (result["methods"] | result["references"]).items():
         assert -1 <= one["npmi"] <= 1 and one["perplexity"] > 1, name
         assert len(one["topics"]) == len(one["npmi_by_topic"])
+    assert all(0 < p["upload_error"]["upload_kl"] < 1 for p in result["parties"].values())
     assert "true_topics" in result["methods"]["topics/size"]
     losses = result["methods"]["topics/size/permutation/w2-1"]["loss"]
     assert set(losses) == {"reconstruction", "kl", "cross_entropy", "transport", "proportions"}
