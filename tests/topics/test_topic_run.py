@@ -287,6 +287,7 @@ def test_one_party_with_every_document_is_the_paper(tmp_path):
         ({"topics": {"student": {"topics": 1}}}, "topics=1"),
         ({"data": {"source": "generated:topics", "transfer": {"rows": 5000}}}, "public documents"),
         ({"data": {"source": ["a", "b"]}}, "one topic corpus"),
+        ({"privacy": {"mechanism": {"name": "rounding", "decimals": 2}}}, r"privacy\.mechanism"),
     ],
 )
 def test_impossible_scenarios_say_so_before_any_work(tmp_path, changes, says):
