@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -31,6 +32,9 @@ from fedkd.run.wire import (
     request_fields,
 )
 from fedkd.scenario import FaultKind
+
+if TYPE_CHECKING:
+    from clients.topics import TopicParty
 
 app = ClientApp()
 Handler = Callable[[Party, dict[str, Scalar]], Release | RecordDict]
@@ -97,6 +101,8 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
 
 def _stage(message: Message) -> str:
     category, _, action = message.metadata.message_type.partition(".")
+    if action in ("topics", "vocabulary"):
+        return "answer" if category == "query" else category
     return category if action == "teacher" else action
 
 
@@ -196,3 +202,38 @@ def unmask(party: Party, fields: dict[str, Scalar]) -> RecordDict:
 def evaluate(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Measure the teacher on the party's own test rows."""
     return metrics_content(party.evaluate())
+
+
+@app.query("vocabulary")
+@guarded
+def vocabulary(party: Party, fields: dict[str, Scalar]) -> Release:
+    """Release the words that enough private documents hold."""
+    return _with_topics(party).tell_words(fields)
+
+
+@app.train("topics")
+@guarded
+def train_topics(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Train the private topic model on the agreed vocabulary."""
+    return metrics_content(_with_topics(party).train(fields))
+
+
+@app.query("topics")
+@guarded
+def topics(party: Party, fields: dict[str, Scalar]) -> Release:
+    """Release what the topic model says: a summary, or a block of the public documents."""
+    own = _with_topics(party)
+    return own.summary(fields) if fields["part"] == "summary" else own.answer(fields)
+
+
+@app.evaluate("topics")
+@guarded
+def evaluate_topics(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Measure the topic model on held-out documents."""
+    return metrics_content(_with_topics(party).evaluate(fields))
+
+
+def _with_topics(party: Party) -> TopicParty:
+    from clients.topics import topic_party  # noqa: PLC0415  # imports the text encoders
+
+    return topic_party(party)

@@ -226,6 +226,18 @@ class Party:
             "ece": scores.ece,
         }
 
+    @property
+    def public_folder(self) -> Path:
+        """Where the public texts lie."""
+        return (self.folder / self.card.public).resolve()
+
+    def texts(self, name: str) -> list[str]:
+        """Return the texts of 'private' or 'own-test', or of a public set."""
+        if name in PUBLIC_SETS:
+            return self.public_texts(name)
+        texts: list[str] = self.private_rows("test" if name == "own-test" else name).get("text", [])
+        return texts
+
     def _fit_teacher(self) -> Figures:
         private = fit_private(self, self.terms)
         if private is not None:

@@ -48,7 +48,11 @@ def main(grid: Grid, context: Context) -> None:
         overrides = json.loads(str(config.get("overrides") or "[]"))
         scenario = load_scenario(str(config["scenario"]), overrides)
         folder = prepare_run(scenario, seed)
-    if not folder.done:
+    if not folder.done and scenario.topics is not None:
+        from server.topics import run_topics  # noqa: PLC0415  # imports the text encoders
+
+        run_topics(grid, scenario, seed, folder)
+    elif not folder.done:
         run_seed(grid, scenario, seed, folder)
 
 

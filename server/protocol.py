@@ -94,8 +94,8 @@ def prepare_parties(
     measuring = receiver_for(rounds.folder, "test", terms, test)
     active = sorted(facts)
     if terms.deliver:
-        active = _deliver(rounds, answering, "transfer", transfer, active)
-        active = _deliver(rounds, measuring, "test", test, active)
+        active = deliver(rounds, answering, "transfer", transfer, active)
+        active = deliver(rounds, measuring, "test", test, active)
     active = _train(rounds, active)
     require_quorum("train", len(active), terms.quorum)
     return Ready(active, sizes, answering, measuring)
@@ -189,7 +189,7 @@ def receiver_for(folder: RunFolder, name: str, terms: Terms, texts: Sequence[str
     )
 
 
-def _deliver(
+def deliver(
     rounds: Rounds, receiver: Receiver, name: str, texts: Sequence[str], parties: Sequence[str]
 ) -> list[str]:
     """Send the public texts in blocks; return the parties that took all of them."""
