@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -14,6 +15,13 @@ from flwr.clientapp import ClientApp
 from clients.faults import PartyCrashError, draw_fault, spoil
 from clients.gate import gate_of
 from clients.party import Party, open_party
+from clients.secure import (
+    give_shares,
+    masked_answer,
+    offer_keys,
+    refuse_single,
+    share_secrets,
+)
 from fedkd.errors import DataError, FedkdError, expected
 from fedkd.release import Release
 from fedkd.run.wire import (
@@ -24,6 +32,9 @@ from fedkd.run.wire import (
     request_fields,
 )
 from fedkd.scenario import FaultKind
+
+if TYPE_CHECKING:
+    from clients.topics import TopicParty
 
 app = ClientApp()
 Handler = Callable[[Party, dict[str, Scalar]], Release | RecordDict]
@@ -64,7 +75,8 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
         try:
             folder = party_folder(context)
             party = open_party(folder)
-            fault = draw_fault(party.card, _stage(message), fields)
+            refuse_single(party, _stage(message))
+            fault = draw_fault(party.card, _fault_stage(message), fields)
             if fault == "crash-before":
                 raise PartyCrashError(fault)
             gate, kind = gate_of(party), request_kind(message, fields)
@@ -89,13 +101,21 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
 
 def _stage(message: Message) -> str:
     category, _, action = message.metadata.message_type.partition(".")
+    if action in ("topics", "vocabulary"):
+        return "answer" if category == "query" else category
     return category if action == "teacher" else action
+
+
+def _fault_stage(message: Message) -> str:
+    """Return the stage whose faults hit this message; a secure sum is a way of answering."""
+    stage = _stage(message)
+    return "answer" if stage in ("keys", "shares", "masked", "unmask") else stage
 
 
 def request_kind(message: Message, fields: dict[str, Scalar]) -> str:
     """Return what a policy calls this request."""
     stage = _stage(message)
-    return "measure" if stage == "answer" and fields.get("set") == "test" else stage
+    return "measure" if stage in ("answer", "masked") and fields.get("set") == "test" else stage
 
 
 @app.query("describe")
@@ -149,8 +169,71 @@ def bias(party: Party, fields: dict[str, Scalar]) -> Release:
     return party.bias(str(fields["transfer_id"]))
 
 
+@app.query("keys")
+@guarded
+def keys(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Offer fresh public keys for a secure sum."""
+    return description_content(offer_keys(party, fields))
+
+
+@app.query("shares")
+@guarded
+def shares(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Seal shares of this party's mask for every other one."""
+    return description_content(share_secrets(party, fields))
+
+
+@app.query("masked")
+@guarded
+def masked(party: Party, fields: dict[str, Scalar]) -> Release:
+    """Release weighted label probabilities under masks that vanish in the sum."""
+    return masked_answer(party, fields)
+
+
+@app.query("unmask")
+@guarded
+def unmask(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Give the shares that open the sum, once."""
+    return description_content(give_shares(party, fields))
+
+
 @app.evaluate("teacher")
 @guarded
 def evaluate(party: Party, fields: dict[str, Scalar]) -> RecordDict:
     """Measure the teacher on the party's own test rows."""
     return metrics_content(party.evaluate())
+
+
+@app.query("vocabulary")
+@guarded
+def vocabulary(party: Party, fields: dict[str, Scalar]) -> Release:
+    """Release the words that enough private documents hold."""
+    return _with_topics(party).tell_words(fields)
+
+
+@app.train("topics")
+@guarded
+def train_topics(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Train the private topic model on the agreed vocabulary."""
+    return metrics_content(_with_topics(party).train(fields))
+
+
+@app.query("topics")
+@guarded
+def topics(party: Party, fields: dict[str, Scalar]) -> Release:
+    """Release what the topic model says: a summary, or a block of the public documents."""
+    own = _with_topics(party)
+    return own.summary(fields) if fields["part"] == "summary" else own.answer(fields)
+
+
+@app.evaluate("topics")
+@guarded
+def evaluate_topics(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Measure the topic model on held-out documents."""
+    return metrics_content(_with_topics(party).evaluate(fields))
+
+
+def _with_topics(party: Party) -> TopicParty:
+    from clients.topics import topic_party  # noqa: PLC0415  # imports the text encoders
+
+    return topic_party(party)

@@ -70,7 +70,11 @@ def run(
 
     with silent() if quiet else nullcontext():
         finished = run_scenario(scenario, fresh=fresh, note=_no_note if quiet else typer.echo)
-    if is_sweep(finished.folder):
+    if scenario.topics is not None:
+        from fedkd.report.topic_run import print_topic_table
+
+        print_topic_table(finished.folder)
+    elif is_sweep(finished.folder):
         typer.echo("\n".join(frontier_lines(finished.folder)))
     else:
         print_table(summarise(load_results(finished.folder)))
@@ -96,6 +100,11 @@ def check(
     if file is None:
         raise FedkdError("Expected a scenario file. Try fedkd check scenarios/quickstart.toml")
     scenario = load_scenario(file, overrides or [])
+    if scenario.topics is not None:
+        from fedkd.run.topic_plan import topic_plan_lines
+
+        typer.echo("\n".join(topic_plan_lines(scenario)))
+        return
     from fedkd.run.plan import make_plan
     from fedkd.run.plan_text import print_plan
 
@@ -125,6 +134,7 @@ def report(
     from fedkd.report.page import write_report
     from fedkd.report.summary import summarise, write_summary
     from fedkd.report.table import print_table
+    from fedkd.report.topic_run import is_topic_run, print_topic_table, write_topic_report
     from fedkd.run.student import configuration_folder
 
     sweep = sweep_folder(run_folder)
@@ -134,10 +144,37 @@ def report(
         typer.echo(f"report   {page}")
         return
     folder = configuration_folder(run_folder)
+    if is_topic_run(folder):
+        typer.echo(f"report   {write_topic_report(folder)}")
+        print_topic_table(folder)
+        return
     write_summary(folder)
     page = write_report(folder)
     print_table(summarise(load_results(folder)))
     typer.echo(f"report   {page}")
+
+
+@app.command()
+def audit(
+    run_folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="run, configuration or seed folder")
+    ],
+    suspects: Annotated[int, typer.Option(help="most members tried of each party")] = 2000,
+) -> None:
+    """Attack what a finished run released: who was a member, which labels does a party hold?"""
+    from fedkd.progress import silent
+    from fedkd.report.audit import audit_text
+    from fedkd.report.page import write_report
+    from fedkd.run.audit import audit_run, require_kept_promises
+
+    with silent():
+        audited = audit_run(run_folder, most=suspects, note=typer.echo)
+    for folder, found in audited:
+        typer.echo(audit_text(found))
+        typer.echo(f"audit    {folder.root / 'audit.json'}")
+    for configuration in dict.fromkeys(folder.root.parent for folder, _ in audited):
+        typer.echo(f"report   {write_report(configuration)}")
+    require_kept_promises(found for _, found in audited)
 
 
 @app.command()

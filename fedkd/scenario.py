@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fedkd.errors import expected
 from fedkd.frozen import Count, Fraction, Frozen, Positive
 from fedkd.privacy.settings import Privacy
+from fedkd.topic_scenario import Topics
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
+_LATER = ("topics", "privacy")
 ModelKind = Literal["bow", "encoder", "transformer", "mlp"]
 
 
@@ -189,7 +191,10 @@ class MethodSpec(BaseModel):
 class Release(Frozen):
     """How answers are encoded before they leave a party."""
 
-    encoding: Literal["float32", "float16"] = Field("float16", description="dtype on the wire")
+    encoding: Literal["float32", "float16", "uint8", "top-k"] = Field(
+        "float16", description="how probabilities cross the wire; the last two lose some"
+    )
+    top: Count = Field(8, description="labels of a row that encoding = 'top-k' keeps")
     bias_inputs: Count = Field(2000, description="random inputs of the bias vector (weights=bias)")
     bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")
 
@@ -252,6 +257,7 @@ class Scenario(Frozen):
     parties: Parties
     teacher: Teacher = Teacher()
     student: Model = Model()
+    topics: Topics | None = Field(None, description="distil topic models, not classifiers")
     method: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     release: Release = Release()
     run: Run = Run()
@@ -290,8 +296,8 @@ class Scenario(Frozen):
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
         values["block_rows"] = self.run.block_rows
-        if self.privacy is None:
-            del values["privacy"]
+        # An absent table leaves older results their folders.
+        values = {k: v for k, v in values.items() if v is not None or k not in _LATER}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

@@ -25,7 +25,7 @@ from fedkd.run.wire import (
 )
 
 NODE_WAIT_SECONDS = 120.0
-SPENDING = ("query.answer", "query.bias", "query.further")
+SPENDING = ("query.answer", "query.bias", "query.further", "query.masked")
 _SPENT = "refused: BudgetError"
 _FINAL = (_SPENT, "refused: PolicyError")
 Accept = Callable[["Request", RecordDict], None]
@@ -99,7 +99,9 @@ class Rounds:
             account = dict(release.account)
             entry = release_entry(party, request.identifier, release, account, size)
         else:
-            kind = request.kind.split(".")[0 if request.kind.endswith(".teacher") else 1]
+            kind = request.kind.split(".")[
+                0 if request.kind.endswith((".teacher", ".topics")) else 1
+            ]
             names, data = figure_names(content), encode_content(content)
             entry = figures_entry(party, request.identifier, kind, names, data)
         open_ledger((self.folder.root / FILE).resolve()).append(entry)

@@ -42,7 +42,9 @@ def parse_methods(specs: Sequence[MethodSpec]) -> tuple[Method, ...]:
                     f"method.{number}.name",
                     spec.name,
                     "be a known method",
-                    f"one of: {', '.join(known)}",
+                    "a [topics] table, on backend inline or ray"
+                    if spec.name == "topics"
+                    else f"one of: {', '.join(known)}",
                 )
             )
         kind = known[spec.name]

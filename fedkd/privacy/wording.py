@@ -20,6 +20,10 @@ _KINDS = {
     "evaluate": "averages over the party's own test rows",
     "receive": "how many public rows have arrived",
     "agree": "how many consensus rows have arrived",
+    "masked": "weighted label probabilities for public rows, masked: only the sum can be opened",
+    "keys": "public keys of a secure sum",
+    "shares": "sealed shares of a mask's seed and key, which no private row touches",
+    "unmask": "shares that open a secure sum",
 }
 _DONE = {
     "none": "as they are",

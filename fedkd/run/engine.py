@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
+from fedkd.methods.summed import secure_weights
 from fedkd.run.arms import arms_of, share_bounds, write_arms
 from fedkd.run.bounds import add_bounds, has_bounds
 from fedkd.run.devices import place
@@ -22,6 +23,7 @@ from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid, Tap, UserConfig
 from fedkd.run.prepare import prepare_run
 from fedkd.scenario import Scenario
+from fedkd.topics.method import check_plain, parse_topic_methods
 
 CLIENT_APP = "clients.app:app"
 SERVER_APP = "server.app:app"
@@ -51,7 +53,7 @@ def run_scenario(
     ``fresh`` discards earlier results of the same configuration. ``note`` is told a line a seed.
     ``tap`` sees every message and ``client_app`` stands in for the parties' app (both for tests).
     """
-    parse_methods(scenario.method)
+    check_methods(scenario)
     place(scenario)
     arms = arms_of(scenario)
     if arms:
@@ -63,7 +65,7 @@ def run_scenario(
     with ExitStack() as engines:
         grid_for: GridFor | None = None
         for seed, folder in zip(scenario.seeds, folders, strict=True):
-            if folder.done and has_bounds(folder):
+            if folder.done and _has_bounds(scenario, folder):
                 note(f"seed {seed}: complete already")
                 continue
             note(f"seed {seed}: {folder.root}")
@@ -71,12 +73,42 @@ def run_scenario(
             if not folder.done:
                 grid_for = grid_for or engines.enter_context(open_engine(scenario, tap, client_app))
                 run_seed(scenario, seed, grid_for)
-            add_bounds(scenario, seed, folder, scenario.parties.count)
+            _add_bounds(scenario, seed, folder)
+    if scenario.topics is not None:
+        from fedkd.report.topic_run import write_topic_report  # noqa: PLC0415  # imports matplotlib
+
+        return Finished(base, tuple(folders), write_topic_report(base))
     from fedkd.report.page import write_report  # noqa: PLC0415  # imports matplotlib
     from fedkd.report.summary import write_summary  # noqa: PLC0415
 
     write_summary(base)
     return Finished(base, tuple(folders), write_report(base))
+
+
+def check_methods(scenario: Scenario) -> None:
+    """Raise :class:`~fedkd.errors.ScenarioError` for a method that cannot be."""
+    if scenario.topics is not None:
+        parse_topic_methods(scenario.method)
+        check_plain(scenario)
+    else:
+        secure_weights(scenario, parse_methods(scenario.method))
+
+
+def _has_bounds(scenario: Scenario, folder: RunFolder) -> bool:
+    if scenario.topics is not None:
+        from fedkd.run.topic_bounds import has_topic_bounds  # noqa: PLC0415
+
+        return has_topic_bounds(scenario, folder)
+    return has_bounds(folder)
+
+
+def _add_bounds(scenario: Scenario, seed: int, folder: RunFolder) -> None:
+    if scenario.topics is not None:
+        from fedkd.run.topic_bounds import add_topic_bounds  # noqa: PLC0415  # imports the encoders
+
+        add_topic_bounds(scenario, seed, folder)
+    else:
+        add_bounds(scenario, seed, folder, scenario.parties.count)
 
 
 def _run_arms(

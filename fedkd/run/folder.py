@@ -82,6 +82,10 @@ class RunFolder:
         """Return the folder of one simulated party."""
         return self.parties / f"{index:04d}"
 
+    def topics_sealed(self, round_: int) -> Path:
+        """What a round with topic models came to, once it is over."""
+        return self.root / f"sealed-{round_}.json"
+
     def student(self, key: str) -> Path:
         """Return the folder of one method's student."""
         return self.students / slug(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from fedkd.run.folder import RunFolder
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Scenario
 from fedkd.scenario_file import dump_scenario
+from fedkd.topic_scenario import Topics
 
 _PACKAGES = ("fedkd", "flwr", "torch", "numpy", "scipy", "scikit-learn", "transformers", "datasets")
 SHARED_TEXTS = "../../public"
@@ -35,13 +37,28 @@ def prepare_run(scenario: Scenario, seed: int) -> RunFolder:
     if not folder.scenario.is_file():
         write_text(folder.scenario, dump_scenario(scenario))
         write_json(folder.root / "environment.json", environment())
-    if not (folder.root / "federation.json").is_file():
+    if (folder.root / "federation.json").is_file():
+        return folder
+    if scenario.topics is not None:
+        prepare_topics(scenario, scenario.topics, seed, folder)
+    else:
         federation = split_federation(scenario, seed)
         check_models(scenario, federation)
         methods = parse_methods(scenario.method)
         spaces_for(scenario, methods, summarise(scenario, federation), folder.root / "cache")
         lay_out(scenario, seed, federation, folder)
     return folder
+
+
+def prepare_topics(scenario: Scenario, topics: Topics, seed: int, folder: RunFolder) -> None:
+    """Lay out a federation of topic models."""
+    from fedkd.run import topic_layout  # noqa: PLC0415  # imports the text encoders
+
+    corpus = topic_layout.read_corpus(scenario, seed)
+    federation = topic_layout.topic_federation(scenario, corpus, seed)
+    cache = Path(scenario.run.out) / "vectors"
+    topic_layout.lay_out_topics(topics, corpus, federation, folder, cache)
+    lay_out(scenario, seed, federation, folder)
 
 
 def check_models(scenario: Scenario, federation: Federation) -> None:

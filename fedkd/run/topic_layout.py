@@ -1,0 +1,149 @@
+"""Laying out a simulated federation of topic models: public documents and the parties' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedkd.data.bags import TopicCorpus, load_topics
+from fedkd.data.federation import Federation, PartyRows
+from fedkd.data.partition import partition
+from fedkd.data.rows import Rows
+from fedkd.errors import ScenarioError, expected
+from fedkd.files import write_arrays, write_rows
+from fedkd.models.determinism import single_thread
+from fedkd.models.text_vectors import text_vectors
+from fedkd.run.folder import RunFolder
+from fedkd.scenario import Scenario
+from fedkd.seeds import numpy_generator
+from fedkd.topic_scenario import Topics
+from fedkd.topics.card import topic_card
+from fedkd.topics.model import recipe, vector_file
+
+TRUE_TOPICS = "true-topics.npz"
+CLASS = "document"
+
+
+def read_corpus(scenario: Scenario, seed: int) -> TopicCorpus:
+    """Return the corpus of a scenario with topics; raises :class:`~fedkd.errors.DataError`."""
+    source = scenario.data.source
+    if not isinstance(source, str):
+        raise ScenarioError(
+            expected("data.source", source, "be one topic corpus", "source = 'generated:topics'")
+        )
+    return load_topics(source, text=scenario.data.text, label=scenario.data.label, seed=seed)
+
+
+def topic_federation(scenario: Scenario, corpus: TopicCorpus, seed: int) -> Federation:
+    """Draw the public documents and deal the rest; the corpus's test documents are held out.
+
+    Where the corpus has no test split, ``data.test`` of it is drawn. ``topics.public`` is a share
+    of all documents; with ``topics.whole`` every document is both public and the one party's.
+    """
+    topics = scenario.topics
+    if topics is None:
+        raise ScenarioError(expected("topics", None, "be given", "a [topics] table"))
+    count = len(corpus.texts)
+    draw = numpy_generator(seed, "", 0, "public documents")
+    held_out = np.flatnonzero(corpus.splits == "test")
+    if not len(held_out):
+        held_out = np.sort(draw.permutation(count)[: max(1, round(scenario.data.test * count))])
+    rest = np.setdiff1d(np.arange(count), held_out)
+    if topics.whole:
+        if scenario.parties.count != 1:
+            raise ScenarioError(
+                expected("parties.count", scenario.parties.count, "be 1 with topics.whole",
+                         "whole = false")
+            )  # fmt: skip
+        public = private = np.arange(count)
+    else:
+        wanted = scenario.data.transfer.rows or round(topics.public * count)
+        if wanted >= len(rest):
+            raise ScenarioError(
+                expected("public documents", wanted, f"be below {len(rest)}", "public = 0.4")
+            )
+        public = np.sort(draw.permutation(rest)[:wanted])
+        private = np.setdiff1d(rest, public)
+    rows = _rows(corpus)
+    own, test = rows.take(private), rows.take(held_out)
+    shares = partition(own, test, scenario.parties, seed)
+    return Federation(
+        labels=corpus.label_names or (CLASS,),
+        values=None,
+        coordinates=None,
+        parties=tuple(PartyRows(s.name, own.take(s.train), test.take(s.test)) for s in shares),
+        transfer=rows.take(public),
+        warnings=corpus.warnings,
+    )
+
+
+def lay_out_topics(
+    topics: Topics, corpus: TopicCorpus, federation: Federation, folder: RunFolder, cache: Path
+) -> None:
+    """Write what a simulation adds to a run folder: topic cards, vectors, reference, true topics.
+
+    Vectors of the whole corpus are computed once, in ``cache``; each party finds its own ready.
+    """
+    public = list(federation.transfer.text)
+    encoders: set[str] = set()
+    for index, party in enumerate(federation.parties):
+        own = folder.party(index)
+        own.mkdir(parents=True, exist_ok=True)
+        card = topic_card(topics, index, party.name)
+        card.write(own)
+        made = recipe(card.model, inputs="combined", encoder=card.encoder)
+        if made.inputs != "bag":
+            encoders.add(made.encoder)
+            place = _lookup(corpus, made.encoder, cache, public)
+            _write_vectors(own, "private", made.encoder, place, party.train.text)
+            _write_vectors(own, "own-test", made.encoder, place, party.test.text)
+    encoders.add(recipe(topics.student, inputs="zero-shot", encoder=topics.encoder).encoder)
+    test = [text for party in federation.parties for text in party.test.text]
+    for encoder in sorted(encoders):
+        place = _lookup(corpus, encoder, cache, public)
+        _write_vectors(folder.public, "transfer", encoder, place, public)
+        _write_vectors(folder.public, "test", encoder, place, test)
+    write_rows(folder.root / "reference.jsonl", {"text": corpus.texts})
+    if corpus.topics is not None:
+        words = np.array(corpus.vocabulary)
+        write_arrays(folder.root / TRUE_TOPICS, {"topics": corpus.topics, "words": words})
+
+
+def true_topics(folder: RunFolder, words: tuple[str, ...]) -> NDArray[np.float64] | None:
+    """Return the generator's topics on these words, rows summing to one, where there are any."""
+    file = folder.root / TRUE_TOPICS
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as arrays:
+        place = {word: column for column, word in enumerate(arrays["words"].tolist())}
+        topics = np.zeros((len(arrays["topics"]), len(words)))
+        for column, word in enumerate(words):
+            if word in place:
+                topics[:, column] = arrays["topics"][:, place[word]]
+    shares: NDArray[np.float64] = topics / topics.sum(axis=1, keepdims=True)
+    return shares
+
+
+Lookup = dict[str, NDArray[np.float16]]
+
+
+def _lookup(corpus: TopicCorpus, encoder: str, cache: Path, public: list[str]) -> Lookup:
+    with single_thread():
+        found = text_vectors(corpus.texts, encoder, cache, fit_texts=public)
+    return dict(zip(corpus.texts, found, strict=True))
+
+
+def _write_vectors(
+    folder: Path, name: str, encoder: str, place: Lookup, texts: tuple[str, ...] | list[str]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if texts:
+        np.save(folder / vector_file(name, encoder), np.stack([place[text] for text in texts]))
+
+
+def _rows(corpus: TopicCorpus) -> Rows:
+    count = len(corpus.texts)
+    labels = np.zeros(count, np.int64) if corpus.labels is None else corpus.labels
+    return Rows(tuple(corpus.texts), np.maximum(labels, 0), ("",) * count)

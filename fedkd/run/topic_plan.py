@@ -1,0 +1,49 @@
+"""What a scenario with topic models would do, in figures, without doing it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedkd.run.topic_layout import read_corpus, topic_federation
+from fedkd.scenario import Scenario
+from fedkd.topics.method import parse_topic_methods
+from fedkd.topics.model import recipe
+from fedkd.topics.release import Announced
+
+
+def topic_plan_lines(scenario: Scenario) -> list[str]:
+    """Load and deal the first seed's documents and say what would happen.
+
+    Raises a :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
+    """
+    topics = scenario.topics
+    if topics is None:
+        raise ValueError("no topics")
+    methods = parse_topic_methods(scenario.method)
+    seed = scenario.seeds[0]
+    corpus = read_corpus(scenario, seed)
+    federation = topic_federation(scenario, corpus, seed)
+    public = len(federation.transfer)
+    lines = [
+        f"scenario {scenario.name}, seeds {list(scenario.seeds)}, folder {scenario.folder()}",
+        f"{len(corpus.texts):,} documents, {len(corpus.vocabulary):,} words, {public:,} public",
+    ]
+    keep = None if topics.upload.form == "dense" else topics.upload.keep
+    for index, party in enumerate(federation.parties):
+        made = recipe(
+            topics.teacher.for_party(index, party.name), inputs="combined", encoder=topics.encoder
+        )
+        known = Announced("", "", len(corpus.vocabulary), made.topics, keep)
+        classes = np.bincount(party.train.label, minlength=len(federation.labels)).tolist()
+        lines.append(
+            f"{party.name}: {len(party.train):,} documents {classes}, {made.inputs} with "
+            f"{made.topics} topics, at most {public * known.row_bytes():,} bytes up a question"
+        )
+    for method in methods:
+        gets = (
+            "public documents alone" if not method.alpha else f"answers to {method.question.name}"
+        )
+        lines.append(f"student {method.key}: {gets}")
+    questions = {method.question.name for method in methods}
+    lines.append(f"{topics.rounds} round(s), {len(questions)} question(s) each")
+    return [*lines, *(f"warning: {w}" for w in federation.warnings)]
