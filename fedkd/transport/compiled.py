@@ -36,6 +36,7 @@ FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
 MOST_RELAXED = 0.75
 WORST_RATE = 0.9995
 SLOTS = 48
+NEARLY = 0.5  # of the root of the rounding error: from there on steps are plain, see elimination
 ABREAST = products.ABREAST
 
 
@@ -165,6 +166,7 @@ def _solve(
     panels = width * b.itemsize // VECTOR_BYTES
     u, v, s, q = np.zeros((4, (SLOTS + 1) * width), b.dtype)
     share, off, before = np.zeros((3, SLOTS), b.dtype)
+    nearly = number(NEARLY * np.sqrt(np.finfo(b.dtype).eps))
     # The pair of a slot, where it and its student are in b and a, and its steps.
     pair, there, here, count = np.zeros((4, SLOTS), np.int64)
     # The active slots in front, then the spare one that fills a group of eight.
@@ -196,8 +198,10 @@ def _solve(
             count[i] += 1
             step, error, k = count[i], off[i], k + 1
             if step < iterations and error > tolerance:
+                if error < nearly or share[i] < 0:
+                    share[i] = -1
                 # The first steps tell nothing of the rate; two are taken with every share.
-                if step > 2 and step % 2:
+                elif step > 2 and step % 2:
                     share[i] = _relaxed(share[i], error / before[i])
                 before[i] = error
                 continue
