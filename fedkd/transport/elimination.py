@@ -29,7 +29,7 @@ def begin(
     """Write a scaling to begin with and the sums behind it, from ``at`` on.
 
     Were the labels equally far apart, the sums over the other labels would be about √(mean · mass
-    to be moved), those of the other scaling too.
+    to be moved), those of the other scaling too, and the mean where no mass is to be moved.
     """
     size = types.intp
     signature = types.void(aim, size, given, size, mean, scaling, sums, size, size)
@@ -177,10 +177,8 @@ class _Elimination(Vectors):
             )
             b.store(b.fadd(b.load(apart, typ=self.vector), self.call("fabs", off)), apart)
         moved = b.fmul(self.total(b.load(apart, typ=self.vector)), ir.Constant(self.scalar, 0.5))
-        square = self.fma(
-            self.splat(mean), self.splat(moved), self.full(LEAST_SUM[self.bits] ** 1.5)
-        )
-        level = self.root(square)
+        square = b.fmul(self.splat(mean), b.fadd(self.splat(moved), self.splat(mean)))
+        level = self.root(self.pick(">", square, self.smallest))
         with self.across(width) as i:
             x, y = self.load(aim[0], b.add(aim[1], i)), self.load(given[0], b.add(given[1], i))
             self.store(self._eliminated(level, level, x, y), written[0], b.add(at, i))
