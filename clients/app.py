@@ -15,6 +15,13 @@ from flwr.clientapp import ClientApp
 from clients.faults import PartyCrashError, draw_fault, spoil
 from clients.gate import gate_of
 from clients.party import Party, open_party
+from clients.secure import (
+    give_shares,
+    masked_answer,
+    offer_keys,
+    refuse_single,
+    share_secrets,
+)
 from fedkd.errors import DataError, FedkdError, expected
 from fedkd.release import Release
 from fedkd.run.wire import (
@@ -68,7 +75,8 @@ def guarded(handler: Handler) -> Callable[[Message, Context], Message]:
         try:
             folder = party_folder(context)
             party = open_party(folder)
-            fault = draw_fault(party.card, _stage(message), fields)
+            refuse_single(party, _stage(message))
+            fault = draw_fault(party.card, _fault_stage(message), fields)
             if fault == "crash-before":
                 raise PartyCrashError(fault)
             gate, kind = gate_of(party), request_kind(message, fields)
@@ -98,10 +106,16 @@ def _stage(message: Message) -> str:
     return category if action == "teacher" else action
 
 
+def _fault_stage(message: Message) -> str:
+    """Return the stage whose faults hit this message; a secure sum is a way of answering."""
+    stage = _stage(message)
+    return "answer" if stage in ("keys", "shares", "masked", "unmask") else stage
+
+
 def request_kind(message: Message, fields: dict[str, Scalar]) -> str:
     """Return what a policy calls this request."""
     stage = _stage(message)
-    return "measure" if stage == "answer" and fields.get("set") == "test" else stage
+    return "measure" if stage in ("answer", "masked") and fields.get("set") == "test" else stage
 
 
 @app.query("describe")
@@ -153,6 +167,34 @@ def further(party: Party, fields: dict[str, Scalar]) -> Release:
 def bias(party: Party, fields: dict[str, Scalar]) -> Release:
     """Release the bias vector."""
     return party.bias(str(fields["transfer_id"]))
+
+
+@app.query("keys")
+@guarded
+def keys(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Offer fresh public keys for a secure sum."""
+    return description_content(offer_keys(party, fields))
+
+
+@app.query("shares")
+@guarded
+def shares(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Seal shares of this party's mask for every other one."""
+    return description_content(share_secrets(party, fields))
+
+
+@app.query("masked")
+@guarded
+def masked(party: Party, fields: dict[str, Scalar]) -> Release:
+    """Release weighted label probabilities under masks that vanish in the sum."""
+    return masked_answer(party, fields)
+
+
+@app.query("unmask")
+@guarded
+def unmask(party: Party, fields: dict[str, Scalar]) -> RecordDict:
+    """Give the shares that open the sum, once."""
+    return description_content(give_shares(party, fields))
 
 
 @app.evaluate("teacher")

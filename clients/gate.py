@@ -11,6 +11,7 @@ from flwr.app import RecordDict
 
 from clients.party import Party
 from clients.private_teacher import spent_in_training
+from fedkd.coding import code, said
 from fedkd.errors import BudgetError, PolicyError, expected
 from fedkd.files import read_rows
 from fedkd.privacy.accountant import Event, epsilon_pld, epsilon_rdp
@@ -25,7 +26,6 @@ from fedkd.privacy.ledger import (
     release_entry,
 )
 from fedkd.privacy.mechanisms import answer_event, applied
-from fedkd.privacy.near_duplicates import share_of_near_duplicates
 from fedkd.privacy.policy import check_terms, read_policy
 from fedkd.privacy.settings import Terms
 from fedkd.release import Release
@@ -40,7 +40,7 @@ from fedkd.run.wire import (
 )
 
 _CHANGED = ("probs", "bias")
-_ASKING = ("answer", "measure", "bias", "further")
+_ASKING = ("answer", "measure", "bias", "further", "masked")
 _ABOUT_ROWS = ("rows",)
 
 
@@ -92,7 +92,7 @@ class Gate:
         return content
 
     def _released(self, release: Release, request: str) -> tuple[RecordDict, Entry]:
-        made = self._made(release)
+        made = self._coded(self.made(release))
         known = self.ledger.known(self.party.card.name, request, release_digest(made))
         account = self._account(made).values() if known is None else _account_in(known)
         epsilon = account["epsilon_rdp"]
@@ -101,7 +101,7 @@ class Gate:
         size = content_bytes(content)
         return content, release_entry(self.party.card.name, request, made, account, size)
 
-    def _made(self, release: Release) -> Release:
+    def made(self, release: Release) -> Release:
         """Return the release with the mechanism applied to its probabilities."""
         terms = self.terms
         if terms is None or terms.mechanism.name in ("none", "dp-sgd"):
@@ -118,6 +118,15 @@ class Gate:
                 arrays[name] = changed.astype(arrays[name].dtype)
         what = own.name if release.mechanism == "none" else f"{release.mechanism}; {own.name}"
         return replace(release, arrays=arrays, mechanism=what)
+
+    def _coded(self, release: Release) -> Release:
+        """Return the release as the party's encoding sends it: last, so that it costs nothing."""
+        card = self.party.card
+        if release.kind != "probabilities":
+            return release
+        probs = np.asarray(release.arrays["probs"])
+        what = said(release.mechanism, card.encoding, card.top)
+        return replace(release, arrays=code(probs, card.encoding, card.top), mechanism=what)
 
     def _account(self, release: Release) -> Account:
         terms = self.terms
@@ -221,6 +230,10 @@ class Gate:
             )
 
     def _check_near_duplicates(self, most: float) -> None:
+        from fedkd.privacy.near_duplicates import (  # noqa: PLC0415  # imports scikit-learn
+            share_of_near_duplicates,
+        )
+
         share = share_of_near_duplicates(self.party.folder, self.party.public_texts("transfer"))
         if share > most:
             raise PolicyError(

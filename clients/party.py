@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clients.further import further_values
 from clients.private_teacher import fit_private, private_answers
+from fedkd.coding import stored_dtype
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
 from fedkd.files import read_rows, write_rows
@@ -274,14 +275,15 @@ class Party:
         return classifier.load(self.folder / "teacher", cache=self.folder / "cache")
 
     def _cached(self, name: str, texts: Sequence[str]) -> NDArray[np.generic]:
-        path = self.folder / "answers" / f"{name}-{self.card.encoding}.npy"
+        dtype = stored_dtype(self.card.encoding)
+        path = self.folder / "answers" / f"{name}-{dtype}.npy"
         if not path.is_file():
             with single_thread():
                 shares = private_answers(self, self.terms, texts)
                 probs = training.predict(self._teacher(), texts) if shares is None else shares
             path.parent.mkdir(exist_ok=True)
             partial = path.with_suffix(".partial.npy")
-            np.save(partial, probs.astype(self.card.encoding), allow_pickle=False)
+            np.save(partial, probs.astype(dtype), allow_pickle=False)
             partial.replace(path)
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array

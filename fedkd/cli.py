@@ -155,6 +155,29 @@ def report(
 
 
 @app.command()
+def audit(
+    run_folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="run, configuration or seed folder")
+    ],
+    suspects: Annotated[int, typer.Option(help="most members tried of each party")] = 2000,
+) -> None:
+    """Attack what a finished run released: who was a member, which labels does a party hold?"""
+    from fedkd.progress import silent
+    from fedkd.report.audit import audit_text
+    from fedkd.report.page import write_report
+    from fedkd.run.audit import audit_run, require_kept_promises
+
+    with silent():
+        audited = audit_run(run_folder, most=suspects, note=typer.echo)
+    for folder, found in audited:
+        typer.echo(audit_text(found))
+        typer.echo(f"audit    {folder.root / 'audit.json'}")
+    for configuration in dict.fromkeys(folder.root.parent for folder, _ in audited):
+        typer.echo(f"report   {write_report(configuration)}")
+    require_kept_promises(found for _, found in audited)
+
+
+@app.command()
 def ledger(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, or a party's own")],
     entries: Annotated[bool, typer.Option(help="print every entry, not only totals")] = False,

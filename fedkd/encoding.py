@@ -12,11 +12,12 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Encoding = Literal["float16", "float32", "uint8", "top-k"]
 LEVELS = 255
 Stored = NDArray[Any]
 Single = NDArray[np.float32]

@@ -47,6 +47,10 @@ class DeployError(FedkdError):
     """A machine, a key, a certificate or a process of a deployment is not as it should be."""
 
 
+class AuditError(FedkdError):
+    """An attack on a finished run shows more than an accountant promised."""
+
+
 def expected(name: str, value: object, relation: str, remedy: str) -> str:
     """Return the house's one-line message: ``Expected name=value to relation. Try remedy.``"""
     return f"Expected {name}={value!r} to {relation}. Try {remedy.rstrip('.')}."

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fedkd.encoding import Encoding
 from fedkd.scenario import Faults, Model, Scenario
 
 FILE = "party.json"
@@ -20,17 +21,20 @@ class PartyCard:
     ``public`` is the folder of the public texts, relative to the party's folder. ``seed`` is the
     run seed from which the party derives its own draws. A ``deployed`` party mixes a secret of its
     own into the noise that protects it; a simulated one does not, so that runs can be repeated.
+    With ``secure_sum`` no answer of its own leaves: only a masked one, as part of a sum.
     """
 
     name: str
     seed: int
     labels: tuple[str, ...]
     teacher: Model
-    encoding: Literal["float32", "float16"]
+    encoding: Encoding
     bias: Literal["mean", "argmax"]
     bias_inputs: int
     public: str
     faults: Faults = field(default_factory=Faults)
+    top: int = 8
+    secure_sum: bool = False
     deployed: bool = False
 
     def write(self, folder: Path) -> None:
@@ -64,10 +68,12 @@ def card_for(
         labels=labels,
         teacher=teacher,
         encoding=scenario.release.encoding,
+        top=scenario.release.top,
         bias=scenario.release.bias,
         bias_inputs=scenario.release.bias_inputs,
         public=DELIVERED if delivered else own_texts,
         faults=scenario.faults,
+        secure_sum=scenario.privacy is not None and scenario.privacy.secure_sum,
         deployed=deployed,
     )
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkd.coding import check_coded, is_coded
 from fedkd.errors import ReleaseError, expected
 
 ReleaseKind = Literal[
-    "probabilities", "embeddings", "grams", "subclasses", "scores", "topics", "statistic"
-]
+    "probabilities", "embeddings", "grams", "subclasses", "scores", "topics", "statistic", "masked"
+]  # fmt: skip
 Array = NDArray[np.generic]
 
 SCHEMA = 1
@@ -27,6 +28,7 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
     "subclasses": ("subclasses",),
     "scores": ("scores",),
     "grams": ("grams",),
+    "masked": ("masked",),
 }
 
 
@@ -38,11 +40,13 @@ class Release:
     (rows, labels), a statistic ``bias`` (labels,), subclasses ``subclasses`` (rows, labels,
     subclasses), all on the simplex; scores hold ``scores`` (rows, labels, subclasses), embeddings
     ``embeddings`` (rows, dim) with ``probs``, grams ``grams`` (rows, labels, landmarks). All are
-    finite, float16 or float32. ``transfer_id`` and ``label_id`` are fingerprints of the ordered
-    transfer rows and of the label list; ``rows`` is the half-open slice answered; ``mechanism``
-    says what was done to the values before they left and ``epsilon_spent`` what that guarantees
-    (None: nothing); ``account`` is the cost in full, as :class:`fedkd.privacy.ledger.Account`
-    writes it; the party's gate fills it in.
+    finite, float16 or float32; probabilities may be codes instead (:mod:`fedkd.coding`), uint8 and
+    with ``top`` (rows, k) uint16, the labels that they belong to, where not all are sent. Masked
+    ones hold ``masked`` (rows, labels + 1) uint32, which mean nothing before they are summed.
+    ``transfer_id`` and ``label_id`` are fingerprints of the ordered transfer rows and of the label
+    list; ``rows`` is the half-open slice answered; ``mechanism`` says what was done to the values
+    before they left and ``epsilon_spent`` what that guarantees (None: nothing); ``account`` is the
+    cost in full, as :class:`fedkd.privacy.ledger.Account` writes it; the party's gate fills it in.
     """
 
     kind: ReleaseKind
@@ -92,13 +96,16 @@ def check_release(
         ("transfer_id", release.transfer_id, transfer_id, "the server's own transfer set"),
         ("label_id", release.label_id, label_id, "the server's own label list, in its order"),
         ("rows", tuple(release.rows), tuple(rows), "the rows asked for"),
-        ("arrays", tuple(sorted(release.arrays)), _ARRAYS.get(kind, ()), "the named arrays only"),
+        ("arrays", _names(release), _ARRAYS.get(kind, ()), "the named arrays only"),
     )
     for name, got, want, remedy in facts:
         if got != want:
             raise ReleaseError(expected(name, got, f"equal {want!r}", remedy))
     count = rows[1] - rows[0]
     fine = (count, labels, subclasses)
+    if kind == "probabilities" and is_coded(release.arrays):
+        check_coded(release.arrays, count, labels)
+        return
     for name, array in release.arrays.items():
         match name:
             case "probs":
@@ -109,9 +116,17 @@ def check_release(
                 _check_simplex(name, array, fine)
             case "scores" | "grams":
                 _check_finite(name, array, fine)
+            case "masked":
+                _check_masked(name, array, (count, labels + 1))
             case _:
                 width = array.shape[1] if array.ndim == 2 else 0
                 _check_finite(name, array, (count, min(max(width, 1), WIDEST_EMBEDDING)))
+
+
+def _names(release: Release) -> tuple[str, ...]:
+    """Return the names of the arrays, less the labels that go with codes of probabilities."""
+    extra = {"top"} if release.kind == "probabilities" and "probs" in release.arrays else set()
+    return tuple(sorted(set(release.arrays) - extra))
 
 
 def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
@@ -127,6 +142,12 @@ def _check_simplex(name: str, array: Array, shape: tuple[int, ...]) -> None:
                 "a softmax",
             )
         )
+
+
+def _check_masked(name: str, array: Array, shape: tuple[int, int]) -> None:
+    if array.dtype.name != "uint32" or array.shape != shape:
+        got = (array.dtype.name, array.shape)
+        raise ReleaseError(expected(name, got, f"be uint32 of shape {shape}", "that shape"))
 
 
 def _check_finite(name: str, array: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:

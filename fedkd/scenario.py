@@ -191,7 +191,10 @@ class MethodSpec(BaseModel):
 class Release(Frozen):
     """How answers are encoded before they leave a party."""
 
-    encoding: Literal["float32", "float16"] = Field("float16", description="dtype on the wire")
+    encoding: Literal["float32", "float16", "uint8", "top-k"] = Field(
+        "float16", description="how probabilities cross the wire; the last two lose some"
+    )
+    top: Count = Field(8, description="labels of a row that encoding = 'top-k' keeps")
     bias_inputs: Count = Field(2000, description="random inputs of the bias vector (weights=bias)")
     bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")
 

@@ -14,6 +14,7 @@ from fedkd.files import read_json, read_rows, write_text
 from fedkd.intake import Intake
 from fedkd.methods import parse_methods
 from fedkd.methods.method import Method
+from fedkd.methods.summed import over_the_sum, secure_weights
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import prepare_run
 from fedkd.run.space import spaces_for
@@ -25,6 +26,7 @@ from server.questions import ask_further
 from server.result import Outcome, write_result
 from server.rounds import Rounds
 from server.sealed import seal, unseal
+from server.secure import run_secure
 
 app = ServerApp()
 
@@ -57,6 +59,9 @@ def main(grid: Grid, context: Context) -> None:
 def run_seed(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> None:
     """Ask the parties, distil a student for each method, measure, and write the result."""
     methods = parse_methods(scenario.method)
+    summed = secure_weights(scenario, methods)
+    if summed is not None:
+        methods = over_the_sum(methods)
     federation = read_json(folder.root / "federation.json")
     labels = tuple(federation["labels"])
     spaces = spaces_for(scenario, methods, federation, folder.root / "cache")
@@ -69,7 +74,10 @@ def run_seed(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> No
         terms = terms_of(scenario, methods, labels)
         answers = unseal(folder, terms, transfer, test)
         if answers is None:
-            answers = run_protocol(rounds, terms, transfer, test)
+            if summed is not None:
+                answers = run_secure(rounds, terms, transfer, test, summed)
+            else:
+                answers = run_protocol(rounds, terms, transfer, test)
             questions = [q for m in methods for q in m.questions(answers.transfer, chosen[m.key])]
             receiver = receiver_for(folder, "transfer", terms, transfer)
             ask_further(rounds, receiver, questions, answers.transfer, terms.quorum)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fedkd.coding import as_stored
 from fedkd.errors import ReleaseError, expected
 from fedkd.files import append_json, read_json_lines, write_text
 from fedkd.intake import Intake
@@ -77,14 +79,14 @@ class Receiver:
         )
         if rows in self.delivered(party) or rows not in self.blocks:
             raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
-        probs = release.arrays["probs"]
-        target = self._open(party, probs.dtype)
+        probs = as_stored(release.arrays)
+        target = self._open(party, probs)
         if target.dtype != probs.dtype:
             raise ReleaseError(
                 expected(
                     "probs.dtype",
-                    probs.dtype.name,
-                    f"stay {target.dtype.name} for all blocks",
+                    str(probs.dtype),
+                    f"stay {target.dtype} for all blocks",
                     "one encoding per round",
                 )
             )
@@ -143,11 +145,10 @@ class Receiver:
             present=None if present.all() else present,
         )
 
-    def _open(self, party: str, dtype: np.dtype[np.generic]) -> Stored:
+    def _open(self, party: str, like: NDArray[np.generic]) -> Stored:
         path = self.folder / party / "probs.npy"
         if path.is_file():
             return np.lib.format.open_memmap(path, mode="r+")
         path.parent.mkdir(parents=True, exist_ok=True)
-        return np.lib.format.open_memmap(
-            path, mode="w+", dtype=dtype, shape=(self.rows, self.labels)
-        )
+        shape = (self.rows, *like.shape[1:])
+        return np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=shape)

@@ -46,6 +46,16 @@ class Answers:
     sizes: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Ready:
+    """Parties whose teachers are trained, their row counts, and what will store their answers."""
+
+    active: list[str]
+    sizes: dict[str, int]
+    answering: Receiver
+    measuring: Receiver
+
+
 def run_protocol(
     rounds: Rounds, terms: Terms, transfer: Sequence[str], test: Sequence[str]
 ) -> Answers:
@@ -56,16 +66,9 @@ def run_protocol(
     block of the transfer set; what was accepted until then stays in the intake, and the same run
     asks only for what is missing. Answers on the test set serve the references and need no quorum.
     """
-    facts = describe(rounds, terms, fingerprint(terms.labels))
-    sizes = {party: int(own["rows"]) for party, own in facts.items()}
-    answering = receiver_for(rounds.folder, "transfer", terms, transfer)
-    measuring = receiver_for(rounds.folder, "test", terms, test)
-    active = sorted(facts)
-    if terms.deliver:
-        active = deliver(rounds, answering, "transfer", transfer, active)
-        active = deliver(rounds, measuring, "test", test, active)
-    active = _train(rounds, active)
-    require_quorum("train", len(active), terms.quorum)
+    ready = prepare_parties(rounds, terms, transfer, test)
+    active, sizes = ready.active, ready.sizes
+    answering, measuring = ready.answering, ready.measuring
     _collect(rounds, answering, active, "transfer", terms.quorum)
     _collect(rounds, measuring, active, "test", 0)
     if terms.bias_inputs is not None:
@@ -79,6 +82,23 @@ def run_protocol(
         teachers=_evaluate(rounds, active),
         sizes={party: sizes[party] for party in active},
     )
+
+
+def prepare_parties(
+    rounds: Rounds, terms: Terms, transfer: Sequence[str], test: Sequence[str]
+) -> Ready:
+    """Learn who is there, send the public texts where that is agreed, and have teachers trained."""
+    facts = describe(rounds, terms, fingerprint(terms.labels))
+    sizes = {party: int(own["rows"]) for party, own in facts.items()}
+    answering = receiver_for(rounds.folder, "transfer", terms, transfer)
+    measuring = receiver_for(rounds.folder, "test", terms, test)
+    active = sorted(facts)
+    if terms.deliver:
+        active = deliver(rounds, answering, "transfer", transfer, active)
+        active = deliver(rounds, measuring, "test", test, active)
+    active = _train(rounds, active)
+    require_quorum("train", len(active), terms.quorum)
+    return Ready(active, sizes, answering, measuring)
 
 
 def describe(rounds: Rounds, terms: Terms, label_id: str) -> dict[str, dict[str, Scalar]]:

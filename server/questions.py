@@ -43,7 +43,13 @@ class Gathering:
             self._have[party] = {(e["rows"][0], e["rows"][1]) for e in entries}
         return tuple(block for block in self.receiver.blocks if block not in self._have[party])
 
-    def accept(self, party: str, release: Release, rows: Rows, record: Callable[[], None]) -> None:
+    def accept(
+        self,
+        party: str,
+        release: Release,
+        rows: Rows,
+        record: Callable[[], None] = lambda: None,
+    ) -> None:
         """Check a block, ``record`` it and store it; raises :class:`ReleaseError`."""
         kind = self.question.kind
         check_release(

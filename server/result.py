@@ -14,6 +14,7 @@ from fedkd.intake import Intake
 from fedkd.methods.method import Method
 from fedkd.methods.sharpness import match_entropy, mean_entropy
 from fedkd.metrics.scores import score_parties
+from fedkd.privacy.masking import SUM
 from fedkd.run.folder import RunFolder
 from fedkd.transport.ground_cost import LabelSpace
 from server.distil import student_digest
@@ -41,7 +42,8 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
     folder, answers = outcome.folder, outcome.answers
     federation = read_json(folder.root / "federation.json")
     for party, rows in zip(answers.transfer.parties, answers.transfer.sizes, strict=True):
-        federation["parties"][party]["rows"] = int(rows)
+        if party in federation["parties"]:
+            federation["parties"][party]["rows"] = int(rows)
     for party, figures in answers.teachers.items():
         federation["parties"][party]["own_test"] = figures
     students = {**outcome.students, **sharpness_controls(outcome)}
@@ -87,8 +89,10 @@ def write_result(outcome: Outcome, scenario: str, seed: int) -> None:
 def reference_predictions(test: Intake) -> dict[str, Probabilities]:
     """Return what each teacher alone, their mean and their geometric mean say of the test set.
 
-    Teachers that did not answer for all of it are left out.
+    Teachers that did not answer for all of it are left out; of a secure sum only the mean is known.
     """
+    if test.parties == (SUM,):
+        return {"teachers-mean": test.probs(0, test.rows)[0]}
     everyone = np.arange(len(test.parties))
     whole = everyone if test.present is None else np.flatnonzero(test.present.all(axis=1))
     names = [test.parties[index] for index in whole]

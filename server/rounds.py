@@ -25,7 +25,7 @@ from fedkd.run.wire import (
 )
 
 NODE_WAIT_SECONDS = 120.0
-SPENDING = ("query.answer", "query.bias", "query.further")
+SPENDING = ("query.answer", "query.bias", "query.further", "query.masked")
 _SPENT = "refused: BudgetError"
 _FINAL = (_SPENT, "refused: PolicyError")
 Accept = Callable[["Request", RecordDict], None]

@@ -30,6 +30,11 @@ class CrossEntropy(Method):
 
     name: Literal["cross-entropy"] = "cross-entropy"
 
+    @property
+    def needs_each_teacher(self) -> str | None:
+        """None: the mixture is all it reads."""
+        return None
+
     def targets(self, intake: Intake, space: LabelSpace) -> Targets:
         """Return the mixture of the teachers."""
         probs, weights = stack([(weighted_sum(w, p), w.T) for p, w in self.blocks(intake)])
@@ -126,6 +131,11 @@ class SharpenedAverage(Averaging):
 
     name: Literal["sharpened-average"] = "sharpened-average"
     temperature: Positive = Field(0.1, description="T of the targets; smaller is sharper")
+
+    @property
+    def needs_each_teacher(self) -> str | None:
+        """None: the mixture is all it reads."""
+        return None
 
     def targets(self, intake: Intake, space: LabelSpace) -> Targets:
         """Return the sharpened mixture of the teachers."""

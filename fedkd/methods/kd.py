@@ -33,6 +33,13 @@ class Consensual(Averaging):
         "logits", description="how the teachers' label probabilities become one"
     )
 
+    @property
+    def needs_each_teacher(self) -> str | None:
+        """Only the mean of the teachers is a sum."""
+        if self.class_targets == "mean" and not self.splits:
+            return None
+        return f"class_targets {self.class_targets!r} or its splits read each teacher"
+
     def consensus(self, intake: Intake, space: LabelSpace) -> Floats:
         """Return p̄ (rows, labels) float64, strictly positive."""
         if self.class_targets == "knot":

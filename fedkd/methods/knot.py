@@ -19,9 +19,9 @@ from fedkd.methods.method import (
     stack,
     weighted_sum,
 )
+from fedkd.methods.middle import barycentres
 from fedkd.methods.weights import teacher_weights
 from fedkd.scenario import Geometry
-from fedkd.transport.barycentre import barycentre
 from fedkd.transport.ground_cost import LabelSpace
 from fedkd.transport.path import Solver, Transport, choose_path
 
@@ -49,7 +49,7 @@ class Knot(Method):
     geometry: Geometry | None = Field(None, description="replaces labels.geometry")
     epsilon: Positive = Field(0.05, description="regularisation, a share of the largest cost")
     iterations: Annotated[int, Field(ge=1)] = Field(200, description="most steps of one solve")
-    tolerance: Positive = Field(1e-3, description="L1 error of a marginal at which a solve stops")
+    tolerance: Positive = Field(1e-2, description="L1 error of a marginal at which a solve stops")
     solver: Solver = Field("auto", description="auto takes a closed form where the cost has one")
     cross_entropy: Annotated[float, Field(ge=0)] = Field(
         0.0, description="share of cross-entropy added"
@@ -82,6 +82,13 @@ class Knot(Method):
         """``knot/<objective>/<weights>``, then the geometry and solver where they are set."""
         extras = (self.geometry, "geomloss" if self.solver == "geomloss_compat" else None)
         return "/".join(("knot", self.objective, self.weights, *(e for e in extras if e)))
+
+    @property
+    def needs_each_teacher(self) -> str | None:
+        """Only the mixture objective lives on the mixture."""
+        if self.objective == "mixture":
+            return None
+        return f"objective {self.objective!r} transports to, or from, each teacher"
 
     @property
     def ground(self) -> Geometry | None:
@@ -132,12 +139,11 @@ class Knot(Method):
             return cross_entropy(logits, targets.probs[rows])
         student = torch.softmax(logits, dim=1)
         if targets.teachers is None:
-            prepared, shares = targets.tensors["prepared"][rows], targets.tensors["shares"][rows]
+            prepared, shares, which = targets.tensors["prepared"], targets.tensors["shares"], rows
         else:
             answers, shares = targets.teachers(rows)
-            prepared = targets.transport.prepare(answers)
-        values = targets.transport.values(student, prepared.to(logits.dtype))
-        loss = (values * shares).sum() / len(logits)
+            prepared, which = targets.transport.prepare(answers), torch.arange(len(rows))
+        loss = targets.transport.total(student, prepared, shares, which) / len(logits)
         if self.cross_entropy:
             loss = loss + self.cross_entropy * cross_entropy(logits, targets.probs[rows])
         return loss
@@ -180,13 +186,8 @@ class Knot(Method):
     def _barycentres(self, intake: Intake, space: LabelSpace) -> Targets:
         cost = torch.as_tensor(space.cost, dtype=torch.float64)
         epsilon = self.epsilon * (float(cost.max()) or 1.0)
-        found, shares = [], []
-        for probs, weights in self.blocks(intake):
-            answers = torch.from_numpy(probs.transpose(1, 0, 2).astype(np.float32))
-            counted = torch.from_numpy(weights.T.astype(np.float32))
-            found.append(barycentre(answers, counted, cost, epsilon))
-            shares.append(counted)
-        restless = sum(count for _, count in found)
-        notes = (f"{restless} of {intake.rows} barycentres had not settled",) if restless else ()
-        middle = torch.cat([probs for probs, _ in found]).float()
-        return Targets(middle, torch.cat(shares), space, notes=notes)
+        made = barycentres(intake, self.blocks(intake), cost, epsilon, self.weights)
+        notes: tuple[str, ...] = ()
+        if made.restless:
+            notes = (f"{made.restless} of {intake.rows} barycentres had not settled",)
+        return Targets(made.probs, made.weights, space, notes=notes)

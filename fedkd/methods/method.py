@@ -112,6 +112,11 @@ class Method(Frozen):
         return ("probabilities",)
 
     @property
+    def needs_each_teacher(self) -> str | None:
+        """Why Σ_k w_k p_k is not enough for this method; None where it is."""
+        return "it reads the answer of each teacher"
+
+    @property
     def splits(self) -> tuple[tuple[FurtherKind, Split], ...]:
         """What else it will ask: kinds of release and how rows are split for them."""
         return ()

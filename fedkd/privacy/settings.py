@@ -15,8 +15,9 @@ MechanismName = Literal[
 ]  # fmt: skip
 Unit = Literal["record", "party"]
 RequestKind = Literal[
-    "describe", "receive", "train", "answer", "measure", "bias", "agree", "further", "evaluate"
-]
+    "describe", "receive", "train", "answer", "measure", "bias", "agree", "further", "evaluate",
+    "keys", "shares", "masked", "unmask",
+]  # fmt: skip
 REQUEST_KINDS: tuple[RequestKind, ...] = get_args(RequestKind)
 
 UNITS: dict[str, Unit] = {
@@ -27,7 +28,8 @@ UNITS: dict[str, Unit] = {
     "gaussian": "party",
 }
 PER_RELEASE = ("pate", "randomised-response", "laplace", "gaussian")
-_NOISED: tuple[RequestKind, ...] = ("describe", "receive", "train", "answer", "bias")
+_SUMMING: tuple[RequestKind, ...] = ("keys", "shares", "masked", "unmask")
+_NOISED: tuple[RequestKind, ...] = ("describe", "receive", "train", "answer", "bias", *_SUMMING)
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "none": (),
     "dp-sgd": ("noise", "clip", "sample_rate", "steps", "learning_rate"),
@@ -203,6 +205,9 @@ class Arm(Frozen):
 class Privacy(Terms):
     """What leaves the parties and at what price; in a simulation it becomes their policies."""
 
+    secure_sum: bool = Field(
+        False, description="the server gets the weighted sum over parties and no single answer"
+    )
     override: tuple[PrivacyOverride, ...] = ()
     arm: tuple[Arm, ...] = ()
 
@@ -223,7 +228,7 @@ class Privacy(Terms):
 
     def for_party(self, index: int, name: str) -> Terms:
         """Return the terms of one party: the common values with its overrides laid over."""
-        values = self.model_dump(exclude={"override", "arm"}, exclude_unset=True)
+        values = self.model_dump(exclude={"override", "arm", "secure_sum"}, exclude_unset=True)
         for override in self.override:
             if index in override.parties or name in override.parties:
                 values |= override.model_dump(exclude={"parties"}, exclude_none=True)

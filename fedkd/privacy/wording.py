@@ -13,12 +13,17 @@ _KINDS = {
     "embeddings": "embeddings of public rows",
     "subclasses": "subclass probabilities of public rows",
     "scores": "subclass scores of public rows",
+    "grams": "comparisons of public rows with each other",
     "topics": "topic mixtures of public rows",
     "describe": "the party's name, its number of private rows and its kind of teacher",
     "train": "figures of the training of the teacher",
     "evaluate": "averages over the party's own test rows",
     "receive": "how many public rows have arrived",
     "agree": "how many consensus rows have arrived",
+    "masked": "weighted label probabilities for public rows, masked: only the sum can be opened",
+    "keys": "public keys of a secure sum",
+    "shares": "sealed shares of a mask's seed and key, which no private row touches",
+    "unmask": "shares that open a secure sum",
 }
 _DONE = {
     "none": "as they are",

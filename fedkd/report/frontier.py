@@ -35,8 +35,8 @@ class ArmResult:
     """One arm over its seeds. ``measured`` has an interval for each of COLUMNS, or None.
 
     ``label_tv`` is the total variation between a party's true label distribution and the attack's
-    guess, mean over parties: larger is less leaked. ``member_auc`` is the membership attack's, mean
-    over parties; 0.5 is chance.
+    guess, mean over parties: larger is less leaked. ``member_auc`` is that of the strongest
+    membership attack, mean over parties; 0.5 is chance.
     """
 
     name: str
@@ -170,8 +170,20 @@ def _leakage(seed: Path) -> dict[str, float | None]:
     audit = audit if isinstance(audit, dict) else {}
     return {
         "label_tv": _mean_over_parties(audit.get("label_inference"), "tv"),
-        "member_auc": _mean_over_parties(audit.get("membership"), "auc"),
+        "member_auc": _strongest(audit.get("membership")),
     }
+
+
+def _strongest(parties: Any) -> float | None:
+    """Return the AUC of the attack that does best, each taken as its mean over the parties."""
+    if not isinstance(parties, dict):
+        return None
+    attacks = dict.fromkeys(attack for own in parties.values() for attack in own)
+    means = [
+        _mean_over_parties({party: own.get(attack) for party, own in parties.items()}, "auc")
+        for attack in attacks
+    ]
+    return max((mean for mean in means if mean is not None), default=None)
 
 
 def _mean_over_parties(parties: Any, key: str) -> float | None:

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from fedkd.files import write_text
 from fedkd.metrics.intervals import PairedDifference
 from fedkd.metrics.scores import MEASURES
+from fedkd.report.audit import audit_section
 from fedkd.report.figures import MOST_PARTIES, MOST_TEACHERS, drawings, mean_traffic
 from fedkd.report.folder import SeedResult, load_results, read_json, read_text
 from fedkd.report.headline import headline
@@ -73,6 +74,7 @@ def render_page(results: tuple[SeedResult, ...]) -> str:
             figures=drawings(results, summary),
             party_rows=_party_rows(results),
             subclasses=subclasses(results),
+            audit=audit_section(results),
             scenario_text=_first(read_text(r.folder / "scenario.toml") for r in results),
             environment=_flat(_first(read_json(r.folder / "environment.json") for r in results)),
             hashes=_hashes(results),

@@ -141,6 +141,7 @@ texts</th></tr></thead><tbody>{% for label, number, texts in subclasses.examples
 {%- if not loop.last %}<br>{% endif %}{% endfor %}</td></tr>
 {% endfor %}</tbody></table></div></details>{% endif %}{% endif %}
 
+{{ audit|safe }}
 <h2>Time</h2>{{ drawing(figures.seconds) }}
 
 <h2>How this came about</h2>

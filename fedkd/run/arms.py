@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from fedkd.files import write_json
+from fedkd.run.bounds import has_bounds
 from fedkd.run.folder import RunFolder
 from fedkd.scenario import Scenario
 
@@ -54,5 +55,6 @@ def write_arms(scenario: Scenario) -> Path:
 def share_bounds(first: Scenario, arm: Scenario, seed: int) -> None:
     """Copy the reference students of the first arm: they depend on data and seed alone."""
     done, own = RunFolder(first.folder(seed)), RunFolder(arm.folder(seed))
-    if done.root != own.root and done.done and not own.bounds.is_dir():
+    there = has_bounds(done) and done.bounds.is_dir()
+    if done.root != own.root and there and not own.bounds.is_dir():
         shutil.copytree(done.bounds, own.bounds)

@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd.methods import parse_methods
+from fedkd.methods.summed import secure_weights
 from fedkd.run.arms import arms_of, share_bounds, write_arms
 from fedkd.run.bounds import add_bounds, has_bounds
 from fedkd.run.devices import place
@@ -90,7 +91,7 @@ def check_methods(scenario: Scenario) -> None:
         parse_topic_methods(scenario.method)
         check_plain(scenario)
     else:
-        parse_methods(scenario.method)
+        secure_weights(scenario, parse_methods(scenario.method))
 
 
 def _has_bounds(scenario: Scenario, folder: RunFolder) -> bool:

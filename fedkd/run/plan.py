@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fedkd.coding import code
 from fedkd.data.federation import Federation, split_federation
 from fedkd.methods import Method, parse_methods
+from fedkd.methods.summed import secure_weights
 from fedkd.models.defaults import defaults, embedding_width
 from fedkd.privacy.settings import Terms
 from fedkd.release import WIDEST_EMBEDDING, Release
@@ -49,6 +51,7 @@ def make_plan(scenario: Scenario) -> Plan:
     Raises a :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
     """
     methods = parse_methods(scenario.method)
+    summed = secure_weights(scenario, methods)
     placement = place(scenario)
     federation = split_federation(scenario, scenario.seeds[0])
     check_models(scenario, federation)
@@ -56,19 +59,21 @@ def make_plan(scenario: Scenario) -> Plan:
     spaces = spaces_for(scenario, methods, facts, None)
     test_rows = sum(len(party.test) for party in federation.parties)
     labels = len(federation.labels)
-    biased = any(method.weights == "bias" for method in methods)
+    biased = summed is None and any(method.weights == "bias" for method in methods)
     space_warnings = [w for space in spaces.values() for w in space.warnings]
+    own_policies = _policies(scenario, federation)
+    measured = any("measure" in terms.allowed for _, terms in own_policies)
     return Plan(
         scenario=scenario,
         placement=placement,
         federation=facts,
         test_rows=test_rows,
         answer_bytes=_answer_bytes(scenario, len(federation.transfer), labels),
-        evaluation_bytes=_answer_bytes(scenario, test_rows, labels),
+        evaluation_bytes=_answer_bytes(scenario, test_rows, labels) if measured else 0,
         bias_bytes=_bias_bytes(labels) if biased else 0,
         further_bytes=_further_bytes(scenario, methods, federation),
-        methods=tuple((method.key, _gets(method)) for method in methods),
-        policies=_policies(scenario, federation),
+        methods=tuple((method.key, _gets(method, summed)) for method in methods),
+        policies=own_policies,
         warnings=tuple(federation.warnings) + tuple(dict.fromkeys(space_warnings)),
     )
 
@@ -91,8 +96,12 @@ def _policies(scenario: Scenario, federation: Federation) -> tuple[tuple[str, Te
 def _answer_bytes(scenario: Scenario, rows: int, labels: int) -> int:
     step = scenario.run.block_rows
     sizes = [min(step, rows - start) for start in range(0, rows, step)]
-    dtype = np.dtype(scenario.release.encoding)
-    return sum(_release_bytes("probs", np.zeros((size, labels), dtype)) for size in sizes)
+    if scenario.privacy is not None and scenario.privacy.secure_sum:
+        masked = (np.zeros((size, labels + 1), np.uint32) for size in sizes)
+        return sum(_release_bytes({"masked": block}) for block in masked)
+    kept = scenario.release.encoding, scenario.release.top
+    arrays = (code(np.zeros((size, labels)), *kept) for size in sizes)
+    return sum(_release_bytes(block) for block in arrays)
 
 
 def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Federation) -> int:
@@ -107,24 +116,26 @@ def _further_bytes(scenario: Scenario, methods: Sequence[Method], federation: Fe
         for start in range(0, rows, scenario.run.block_rows):
             size = min(scenario.run.block_rows, rows - start)
             if kind == "embeddings":
-                total += _release_bytes("embeddings", np.zeros((size, width + labels), dtype))
+                total += _release_bytes({"embeddings": np.zeros((size, width + labels), dtype)})
             else:
-                total += _release_bytes(
-                    kind, np.zeros((size, labels, columns(kind, split, rows)), dtype)
-                )
+                block = np.zeros((size, labels, columns(kind, split, rows)), dtype)
+                total += _release_bytes({kind: block})
     return total
 
 
 def _bias_bytes(labels: int) -> int:
-    return _release_bytes("bias", np.zeros(labels, np.float32))
+    return _release_bytes({"bias": np.zeros(labels, np.float32)})
 
 
-def _release_bytes(name: str, array: np.ndarray[Any, Any]) -> int:
-    release = Release("probabilities", {name: array}, "0" * 64, "0" * 64, (0, len(array)))
+def _release_bytes(arrays: Mapping[str, np.ndarray[Any, Any]]) -> int:
+    rows = max(len(array) for array in arrays.values())
+    release = Release("probabilities", arrays, "0" * 64, "0" * 64, (0, rows))
     return content_bytes(release_content(release, "answer/transfer/party/0-0"))
 
 
-def _gets(method: Any) -> str:
+def _gets(method: Any, summed: str | None) -> str:
+    if summed is not None:
+        return f"the sum of all teachers' probabilities, each weighed by its party ({summed})"
     asks = " and ".join(method.asks)
     extra = ", bias vectors" if method.weights == "bias" else ""
     return f"{asks} of every teacher{extra}, weights by {method.weights}"

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from fedkd.privacy.wording import guarantee, not_claimed
 from fedkd.run.plan import Plan
+from fedkd.scenario import Scenario
 
 UNBROKEN = 10_000
 
@@ -38,14 +39,24 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
             if plan.further_bytes
             else ""
         )
-        + f": {_bytes(total)} in all ({scenario.release.encoding}), and figures of a few bytes."
+        + f": {_bytes(total)} in all ({_form(scenario)}), and figures of a few bytes."
     )
+    if scenario.privacy is not None and scenario.privacy.secure_sum:
+        console.print(
+            "Answers are masked: the server can open their weighted sum over the parties,"
+        )
+        console.print("and no answer of one party, unless most of the parties collude with it.")
     console.print("Nothing else leaves: no text, no weights, no value of a private row.")
     _print_privacy(plan, console)
     for key, gets in plan.methods:
         console.print(f"method     {key}: {gets}")
     for warning in plan.warnings:
         console.print(f"[yellow]warning[/yellow]    {warning}")
+
+
+def _form(scenario: Scenario) -> str:
+    masked = scenario.privacy is not None and scenario.privacy.secure_sum
+    return "masked, 4 bytes a number" if masked else scenario.release.encoding
 
 
 def _print_privacy(plan: Plan, console: Console) -> None:

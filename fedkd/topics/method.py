@@ -120,7 +120,12 @@ def parse_topic_methods(specs: Sequence[Any]) -> tuple[TopicMethod, ...]:
 
 
 def check_plain(scenario: Scenario) -> None:
-    """Raise :class:`ScenarioError` for a mechanism of ``[privacy]``: none is made for topics."""
+    """Raise :class:`ScenarioError` for what ``[privacy]`` has no form of for topics."""
+    if scenario.privacy is not None and scenario.privacy.secure_sum:
+        raise ScenarioError(
+            expected("privacy.secure_sum", True, "be false beside [topics], whose alignment reads "
+                     "every party's topics", "secure_sum = false")
+        )  # fmt: skip
     if scenario.privacy is not None and scenario.privacy.mechanism.name != "none":
         raise ScenarioError(
             expected("privacy.mechanism", scenario.privacy.mechanism.name,

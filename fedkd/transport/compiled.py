@@ -6,6 +6,7 @@ the others, so an answer is the same bit for bit in any company.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,15 +15,14 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from fedkd.transport import elimination, products
 from fedkd.transport.gibbs import VECTOR_BYTES, Gibbs
 
 begin: Any = elimination.begin
 finish: Any = elimination.finish
-measure_then_update: Any = elimination.measure_then_update
-update_then_measure: Any = elimination.update_then_measure
+update: Any = elimination.update
+update_and_measure: Any = elimination.update_and_measure
 multiply_one: Any = products.multiply_one
 multiply_two: Any = products.multiply_two
 multiply_three: Any = products.multiply_three
@@ -35,7 +35,7 @@ Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
 MOST_RELAXED = 0.75
 WORST_RATE = 0.9995
-SLOTS = 64
+SLOTS = 48
 ABREAST = products.ABREAST
 
 
@@ -49,25 +49,47 @@ def solve_compiled(
     the plan is what Sinkhorn is slow to settle. Over-relaxed: the rate of each instance is read
     off its error, and w = 2/(1 + √(1 − rate)) follows it (Young 1971; for Sinkhorn: Thibault et al.
     2021, Algorithms 14(5)). ``b`` is (pairs, labels) and row k of ``a`` serves pairs k·n … k·n + n
-    − 1. The error is that of both marginals before the last half-step, a bound of that of the plan
-    returned. A row that left the range of the kernel is not a number.
+    − 1. The error is a bound. A row that left the range of the kernel is not a number.
     """
-    packed, labels = gibbs.packed(kernel), b.shape[1]
+    packed, (pairs, labels) = gibbs.packed(kernel), b.shape
     width = len(packed.filler)
-    x, y = (
-        functional.pad(functional.threshold(rows, FAINT[b.dtype], 0), (0, width - labels))
-        for rows in (a, b)
-    )
-    f, g = b.new_empty(2, len(b), width)
-    value, error = b.new_empty(2, len(b))
-    steps = torch.empty(len(b), dtype=torch.int64)
+    x, y = (_filled(r.contiguous().numpy(), width, FAINT[b.dtype]) for r in (a, b))
+    f, g = b.new_empty(2, pairs, width)
+    value, error = b.new_empty(2, pairs)
+    steps = torch.empty(pairs, dtype=torch.int64)
     _solve(
-        x.view(-1).numpy(), y.view(-1).numpy(), packed.forth.numpy(), packed.back.numpy(),
-        packed.filler.numpy(), packed.tilt.numpy(), packed.mean, gibbs.epsilon, labels,
-        max(1, len(b) // max(1, len(a))), iterations, tolerance, f.view(-1).numpy(),
+        x, y, np.arange(pairs), *packed.arrays, packed.mean, gibbs.epsilon, labels,
+        max(1, pairs // max(1, len(a))), iterations, tolerance, f.view(-1).numpy(),
         g.view(-1).numpy(), value.numpy(), steps.numpy(), error.numpy(),
     )  # fmt: skip
     return f[:, :labels], g[:, :labels], value, steps, error
+
+
+def fill(targets: Tensor, gibbs: Gibbs) -> Tensor:
+    """Return (..., width) float32 targets as :func:`total_compiled` reads them."""
+    flat = targets.float().reshape(-1, targets.shape[-1]).contiguous()
+    width = len(gibbs.packed(flat).filler)
+    filled = _filled(flat.numpy(), width, FAINT[torch.float32])
+    return torch.from_numpy(filled).view(*targets.shape[:-1], width)
+
+
+def total_compiled(
+    a: Tensor, targets: Tensor, shares: Tensor, rows: Tensor, gibbs: Gibbs, *, iterations: int,
+    tolerance: float,
+) -> tuple[float, Tensor, int] | None:  # fmt: skip
+    """Return Σ share value of all pairs, Σ_k share_k f_k (batch, labels), how many converged.
+
+    ``targets`` (all rows, teachers, width) are from :func:`fill`, ``shares`` (all rows, teachers),
+    both float32 and contiguous; ``rows`` (batch,) numbers those that belong to the rows of ``a``.
+    None where a pair left the range of the kernel.
+    """
+    packed, pull = gibbs.packed(a), torch.zeros_like(a)
+    value, converged = _total(
+        a.contiguous().numpy(), targets.view(-1).numpy(), shares.numpy(), rows.numpy(),
+        *packed.arrays, packed.mean, gibbs.epsilon, iterations, tolerance, FAINT[a.dtype],
+        pull.numpy(),
+    )  # fmt: skip
+    return (value, pull, converged) if math.isfinite(value) else None
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,6 +99,30 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # no folder to keep the machine code in
         compiled = njit(nogil=True, error_model="numpy")(function)
     return compiled
+
+
+@_compile
+def _filled(rows: Floats, width: int, faint: float) -> Floats:
+    """Return the rows with zeros up to ``width`` and instead of faint values, flat."""
+    none, least = rows.dtype.type(0), rows.dtype.type(faint)
+    filled = np.empty((rows.shape[0], width), rows.dtype)
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            filled[i, j] = rows[i, j] if rows[i, j] > least else none
+        filled[i, rows.shape[1] :] = 0
+    return filled.reshape(-1)
+
+
+@_compile
+def _add(f: Floats, value: Floats, shares: Floats, rows: Whole, pull: Floats, sums: Floats) -> None:
+    """Add what the teachers of a row pull and cost, in their order."""
+    teachers = shares.shape[1]
+    for i in range(rows.size):
+        for k in range(teachers):
+            share = shares[rows[i], k]
+            sums[i] += share * value[i * teachers + k]
+            for j in range(f.shape[1]):
+                pull[i, j] += share * f[i * teachers + k, j]
 
 
 @_compile
@@ -111,9 +157,9 @@ def _relaxed(share: float, rate: float) -> float:
 
 @_compile
 def _solve(
-    a: Floats, b: Floats, forth: Floats, back: Floats, filler: Floats, tilt: Floats, mean: float,
-    epsilon: float, labels: int, teachers: int, iterations: int, tolerance: float, f: Floats,
-    g: Floats, values: Floats, steps: Whole, errors: Floats,
+    a: Floats, b: Floats, places: Whole, forth: Floats, back: Floats, filler: Floats, tilt: Floats,
+    mean: float, epsilon: float, labels: int, teachers: int, iterations: int, tolerance: float,
+    f: Floats, g: Floats, values: Floats, steps: Whole, errors: Floats,
 ) -> None:  # fmt: skip
     number, width, pairs = b.dtype.type, filler.size, steps.size
     panels = width * b.itemsize // VECTOR_BYTES
@@ -130,20 +176,18 @@ def _solve(
         for k in range(active):
             i = slots[k]
             if count[i] == 0:
-                there[i], here[i] = pair[i] * width, pair[i] // teachers * width
+                there[i], here[i] = places[pair[i]] * width, pair[i] // teachers * width
                 begin(a, here[i], b, there[i], number(mean), u, s, i * width, width)
         for first in range(0, active, ABREAST):
             last = min(first + ABREAST, active)
             _multiply(u, slots, first, forth, labels, q, width, panels)
             for k in range(first, last):
                 i = slots[k]
-                off[i] = update_then_measure(
-                    q, s, u, v, i * width, b, there[i], a, here[i], share[i], width
-                )
+                update(q, s, u, v, i * width, b, there[i], a, here[i], share[i], width)
             _multiply(v, slots, first, back, labels, s, width, panels)
             for k in range(first, last):
                 i = slots[k]
-                off[i] += measure_then_update(
+                off[i] = update_and_measure(
                     s, q, v, u, i * width, a, here[i], b, there[i], share[i], width
                 )
         k = 0
@@ -159,7 +203,7 @@ def _solve(
                 continue
             values[pair[i]] = finish(
                 s, q, u, v, i * width, a, here[i], b, there[i], filler, tilt, number(epsilon),
-                labels, width, f, g,
+                labels, width, f, pair[i] * width, g, pair[i] * width if g.size > width else 0,
             )  # fmt: skip
             steps[pair[i]], errors[pair[i]] = step, error
             share[i], count[i] = 0, 0
@@ -168,3 +212,33 @@ def _solve(
             else:
                 k, active = k - 1, active - 1
                 slots[k], slots[active] = slots[active], SLOTS
+
+
+@_compile
+def _total(
+    a: Floats, targets: Floats, shares: Floats, rows: Whole, forth: Floats, back: Floats,
+    filler: Floats, tilt: Floats, mean: float, epsilon: float, iterations: int, tolerance: float,
+    faint: float, pull: Floats,
+) -> tuple[float, int]:  # fmt: skip
+    """Add what the teachers of a row cost and pull, in their order."""
+    (batch, labels), teachers, width = a.shape, shares.shape[1], filler.size
+    pairs = batch * teachers
+    places = np.empty(pairs, np.int64)
+    for i in range(batch):
+        for k in range(teachers):
+            places[i * teachers + k] = rows[i] * teachers + k
+    f, g = np.empty(pairs * width, a.dtype), np.empty(width, a.dtype)
+    values, errors = np.empty((2, pairs), a.dtype)
+    _solve(
+        _filled(a, width, faint), targets, places, forth, back, filler, tilt, mean, epsilon, labels,
+        teachers, iterations, tolerance, f, g, values, np.empty(pairs, np.int64), errors,
+    )  # fmt: skip
+    value, converged = 0.0, 0
+    for i in range(batch):
+        for k in range(teachers):
+            pair, share = i * teachers + k, shares[rows[i], k]
+            converged += errors[pair] <= tolerance
+            value += share * values[pair]
+            for j in range(labels):
+                pull[i, j] += share * f[pair * width + j]
+    return value, converged

@@ -43,8 +43,8 @@ def begin(
     return signature, generate
 
 
-def _half_step(*, after: bool) -> Any:
-    """Return the intrinsic of a half-step that measures its marginal before or after it."""
+def _half_step(*, measured: bool) -> Any:
+    """Return the intrinsic of a half-step, with or without a bound of the error after it."""
 
     @intrinsic
     def half_step(
@@ -57,7 +57,7 @@ def _half_step(*, after: bool) -> Any:
 
         def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
             *rows, x, y = data_of(context, builder, sig, args, (0, 1, 2, 3, 5, 7))
-            code = _Elimination(builder, sig.args[0].dtype.bitwidth, after)
+            code = _Elimination(builder, sig.args[0].dtype.bitwidth, measured)
             return code.half_step(rows, args[4], (x, args[6]), (y, args[8]), args[9], args[10])
 
         return signature, generate
@@ -69,41 +69,46 @@ def _half_step(*, after: bool) -> Any:
 # over the other labels and r those of this scaling (``across``), both scalings of a label are
 # eliminated at once: x of x (s + y) = aim and y (r + x) = given. ``own`` becomes x · (1 + share
 # (t − 1)) with t = x/own kept within [1/4, 4]; near the fixed point that is own · t^(1 + share), an
-# over-relaxed step. Returns Σ |own (s + other) − aim|, with ``own`` as it became or as it was. The
-# first four are read and written from ``at`` on, aim and given from places of their own.
-update_then_measure = _half_step(after=True)
-measure_then_update = _half_step(after=False)
+# over-relaxed step. The first four are read and written from ``at`` on, aim and given from places
+# of their own. Where measured, returns a bound of the L1 error of both marginals of the plan of
+# ``own`` and ``other`` as they became,
+#     Σ |own (s + other) − aim| + |other (r + own) − given| + s |own − own before|,
+# whose last term bounds what r has changed by since it was summed; else zero.
+update = _half_step(measured=False)
+update_and_measure = _half_step(measured=True)
 
 
 @intrinsic
 def finish(
     typing: Any, s: Any, q: Any, u: Any, v: Any, at: Any, a: Any, a_at: Any, b: Any, b_at: Any,
-    filler: Any, tilt: Any, epsilon: Any, labels: Any, width: Any, f: Any, g: Any,
+    filler: Any, tilt: Any, epsilon: Any, labels: Any, width: Any, f: Any, f_at: Any, g: Any,
+    g_at: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """Write f = −ε log(s + v) of mean 0 and g = −ε (log(b/v) + tilt) − mean from ``b_at`` on.
+    """Write f = −ε log(s + v) less its mean and g = −ε (log(b/v) + tilt) plus that.
 
     Where b is 0, q + u stands for b/v. Returns <a, f> + <b, g>; it and the row are no numbers where
     a logarithm is out of range.
     """
     size = types.intp
     rows = (s, q, u, v, size, a, size, b, size, filler, tilt)
-    signature = s.dtype(*rows, epsilon, size, size, f, g)
+    signature = s.dtype(*rows, epsilon, size, size, f, size, g, size)
 
     def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
         rows = data_of(context, builder, sig, args, (0, 1, 2, 3, 9, 10))
-        x, y, f, g = data_of(context, builder, sig, args, (5, 7, 14, 15))
+        x, y, f, g = data_of(context, builder, sig, args, (5, 7, 14, 16))
         code = _Elimination(builder, sig.args[0].dtype.bitwidth)
         ends = (x, args[6]), (y, args[8])
-        return code.finish(rows, args[4], *ends, args[11], args[12], args[13], (f, g))
+        written = (f, args[15]), (g, args[17])
+        return code.finish(rows, args[4], *ends, args[11], args[12], args[13], *written)
 
     return signature, generate
 
 
 @dataclass(frozen=True)
 class _Elimination(Vectors):
-    """The code of what is done to one row; ``after`` says when a half-step measures."""
+    """The code of what is done to one row; ``measured`` is of half-steps."""
 
-    after: bool = False
+    measured: bool = False
 
     def half_step(
         self, rows: Sequence[Any], at: Any, aim: Any, given: Any, share: Any, width: Any
@@ -129,16 +134,21 @@ class _Elimination(Vectors):
             line = b.add(at, i)
             s, goal = self.load(sums, line), self.load(aim[0], b.add(aim[1], i))
             left = self.load(given[0], b.add(given[1], i))
-            new = x = self._eliminated(s, self.load(across, line), goal, left)
-            was = self.load(own, line) if push is not None or not self.after else None
+            r = self.load(across, line)
+            new = x = self._eliminated(s, r, goal, left)
+            was = self.load(own, line) if push is not None or self.measured else None
             if push is not None:
                 t = b.fmul(x, self.estimate(self.pick(">", was, self.smallest)))
                 kept = self.pick("<", self.pick(">", t, NARROW), WIDE)
                 new = b.fmul(x, self.fma(push, b.fsub(kept, self.full(1.0)), self.full(1.0)))
             self.store(new, own, line)
-            whole = b.fadd(self.load(other, line), s)
-            off = b.fsub(b.fmul(new if self.after else was, whole), goal)
-            b.store(b.fadd(b.load(error, typ=self.vector), self.call("fabs", off)), error)
+            if self.measured:
+                y = self.load(other, line)
+                here = self.fma(new, b.fadd(s, y), b.fneg(goal))
+                there = self.fma(y, b.fadd(r, new), b.fneg(left))
+                off = b.fadd(self.call("fabs", here), self.call("fabs", there))
+                moved = self.call("fabs", b.fsub(new, was))
+                b.store(b.fadd(b.load(error, typ=self.vector), self.fma(moved, s, off)), error)
 
     def begin(
         self, aim: Any, given: Any, mean: Any, written: Sequence[Any], at: Any, width: Any
@@ -164,7 +174,7 @@ class _Elimination(Vectors):
 
     def finish(
         self, rows: Sequence[Any], at: Any, a: Any, given: Any, epsilon: Any, labels: Any,
-        width: Any, written: Sequence[Any],
+        width: Any, first: Any, second: Any,
     ) -> Any:  # fmt: skip
         """Write the potentials and return their value."""
         b = self.builder
@@ -175,26 +185,26 @@ class _Elimination(Vectors):
         b.store(self.full(0.0), mean)
         b.store(self.full(0.0), value)
         with self.across(width) as i:
-            line, into = b.add(at, i), b.add(given[1], i)
+            line = b.add(at, i)
             one, vs = self.load(filler, i), self.load(v, line)
             f = b.fmul(scale, self.log(b.fadd(b.fadd(self.load(s, line), vs), one)))
-            goal = self.load(given[0], into)
+            goal = self.load(given[0], b.add(given[1], i))
             empty = b.fadd(b.fadd(self.load(q, line), self.load(u, line)), one)
             there = b.fcmp_ordered(">", goal, self.full(0.0))
             safe = b.select(there, vs, self.full(1.0))
             z = b.select(there, b.fmul(goal, self.reciprocal(safe)), empty)
             g = b.fmul(scale, b.fadd(self.log(z), self.load(tilt, i)))
-            self.store(f, written[0], into)
-            self.store(g, written[1], into)
+            self.store(f, first[0], b.add(first[1], i))
+            self.store(g, second[0], b.add(second[1], i))
             b.store(b.fadd(b.load(mean, typ=self.vector), f), mean)
             part = self.fma(goal, g, b.load(value, typ=self.vector))
             b.store(self.fma(self.load(a[0], b.add(a[1], i)), f, part), value)
         count = b.sitofp(labels, self.scalar)
         middle = self.splat(b.fdiv(self.total(b.load(mean, typ=self.vector)), count))
         with self.across(width) as i:
-            into = b.add(given[1], i)
-            self.store(b.fsub(self.load(written[0], into), middle), written[0], into)
-            self.store(b.fadd(self.load(written[1], into), middle), written[1], into)
+            for (data, start), shift in ((first, b.fneg(middle)), (second, middle)):
+                into = b.add(start, i)
+                self.store(b.fadd(self.load(data, into), shift), data, into)
         return self.total(b.load(value, typ=self.vector))
 
     def _eliminated(self, s: Any, r: Any, aim: Any, given: Any) -> Any:

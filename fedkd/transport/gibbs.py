@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +35,11 @@ class Packed:
     tilt: Tensor
     mean: float
 
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.floating], ...]:
+        """The tensors as arrays, in order."""
+        return tuple(part.numpy() for part in (self.forth, self.back, self.filler, self.tilt))
+
 
 @dataclass(frozen=True)
 class Gibbs:
@@ -48,9 +55,9 @@ class Gibbs:
         coarse = dtype == torch.float32 and tolerance >= FINEST_FLOAT32
         return self.single if coarse and self.single is not None else self.double
 
-    def packed(self, kernel: Tensor) -> Packed:
-        """Return ``kernel`` as the compiled solver reads it."""
-        return self._packed_single if kernel is self.single else self._packed_double
+    def packed(self, like: Tensor) -> Packed:
+        """Return the kernel as the compiled solver reads it, in the dtype of ``like``."""
+        return self._packed_single if like.dtype == torch.float32 else self._packed_double
 
     @cached_property
     def _packed_single(self) -> Packed:

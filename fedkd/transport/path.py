@@ -15,6 +15,11 @@ from fedkd.transport.gibbs import Gibbs, gibbs_kernel
 from fedkd.transport.ground_cost import LabelSpace
 from fedkd.transport.sinkhorn import envelope, potentials
 
+try:
+    from fedkd.transport.compiled import fill, total_compiled
+except ImportError:  # numba has no wheel for this machine
+    fill = total_compiled = None  # type: ignore[assignment]
+
 Solver = Literal["auto", "sinkhorn", "geomloss_compat"]
 
 
@@ -22,12 +27,13 @@ class Transport(Protocol):
     """Transport with one fixed cost from students to targets prepared once."""
 
     def prepare(self, targets: Tensor) -> Tensor:
-        """Return (..., width) of what later calls need of ``targets`` (..., labels)."""
+        """Return (..., width) float32 of what later calls need of ``targets`` (..., labels)."""
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return the transport of ``student`` (batch, labels) to each target, (batch, teachers).
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return Σ_rows Σ_k share_k OT(student, target_k), differentiable in ``student``.
 
-        ``prepared`` is (batch, teachers, width). Differentiable in ``student``.
+        ``student`` is (batch, labels); ``rows`` (batch,) int64 says which of ``prepared`` (rows,
+        teachers, width) and ``shares`` (rows, teachers) belong to it.
         """
 
 
@@ -41,9 +47,11 @@ class ClosedForm:
         """Return ``targets`` M."""
         return (targets.double() @ self.matrix).to(targets.dtype)
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return ‖sM − pM‖₁ of every pair."""
-        return ((student @ self.matrix.to(student.dtype))[:, None] - prepared).abs().sum(dim=2)
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return the sum of share_k ‖sM − p_k M‖₁."""
+        moved = (student @ self.matrix.to(student.dtype))[:, None]
+        apart = (moved - prepared[rows].to(student.dtype)).abs().sum(dim=2)
+        return (shares[rows].to(student.dtype) * apart).sum()
 
 
 @dataclass
@@ -64,18 +72,40 @@ class Entropic:
     tally: Tally = field(default_factory=Tally)
 
     def prepare(self, targets: Tensor) -> Tensor:
-        """Return the targets as they are."""
-        return targets
+        """Return the targets, filled up to whole vectors where the compiled solver reads them."""
+        return fill(targets, self.gibbs) if self._fast(targets) else targets
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return OT_ε of every pair, with the envelope gradient."""
-        return envelope(student, prepared, self._solve)
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return the sum of share_k OT_ε, with the envelope gradient."""
+        fixed = student.detach()
+        if self._fast(student) and len(rows):
+            found = total_compiled(
+                fixed, prepared, shares, rows, self.gibbs,
+                iterations=self.iterations, tolerance=self.tolerance,
+            )  # fmt: skip
+            if found is not None:
+                value, pull, converged = found
+                self._count(len(rows) * shares.shape[1], converged)
+                return envelope(student, value, pull)
+        targets = prepared[rows][..., : student.shape[1]].to(student.dtype)
+        flat = targets.reshape(-1, student.shape[1])
+        solved = potentials(fixed, flat, self.gibbs, self.iterations, self.tolerance)
+        self._count(len(flat), int((solved.error <= self.tolerance).sum()))
+        return _weighted(student, solved.f, solved.value, shares[rows])
 
-    def _solve(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        found = potentials(a, b, self.gibbs, self.iterations, self.tolerance)
-        self.tally.solved += len(b)
-        self.tally.unconverged += int((~(found.error <= self.tolerance)).sum())
-        return found.f, found.value
+    def _fast(self, like: Tensor) -> bool:
+        kernel = self.gibbs.kernel(torch.float32, self.tolerance)
+        return (
+            total_compiled is not None
+            and len(self.gibbs.cost) > 2
+            and kernel is not None
+            and kernel.dtype == like.dtype == torch.float32
+            and like.device.type == "cpu"
+        )
+
+    def _count(self, solved: int, converged: int) -> None:
+        self.tally.solved += solved
+        self.tally.unconverged += solved - converged
 
 
 @dataclass(frozen=True)
@@ -89,13 +119,19 @@ class GeomlossCompat:
         """Return the targets as they are."""
         return targets
 
-    def values(self, student: Tensor, prepared: Tensor) -> Tensor:
-        """Return geomloss's value of every pair, with its gradient."""
-        return envelope(student, prepared, self._solve)
+    def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return the weighted sum of geomloss's values, with its gradient."""
+        targets = prepared[rows].to(student.dtype)
+        b = targets.reshape(-1, student.shape[1])
+        a = student.detach().repeat_interleave(targets.shape[1], dim=0)
+        f, value = geomloss_solve(a, b, self.cost.to(a.dtype), self.schedule)
+        return _weighted(student, f, value, shares[rows])
 
-    def _solve(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        a = a.repeat_interleave(len(b) // max(1, len(a)), dim=0)
-        return geomloss_solve(a, b, self.cost.to(a.dtype), self.schedule)
+
+def _weighted(student: Tensor, f: Tensor, value: Tensor, shares: Tensor) -> Tensor:
+    shares = shares.to(f.dtype)
+    pull = torch.einsum("bt,btk->bk", shares, f.reshape(*shares.shape, f.shape[1]))
+    return envelope(student, (shares * value.view(shares.shape)).sum(), pull)
 
 
 def choose_path(

@@ -32,7 +32,7 @@ def _multiply(vectors: int) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
             data = data_of(context, builder, sig, args, (0, 1, 3, 5))
             code = _Products(builder, sig.args[0].dtype.bitwidth)
-            code.generate(*data, args[2], args[4], args[6], args[7], vectors)
+            code.generate(data, args[2], args[4], args[6], args[7], vectors)
             return context.get_dummy_value()
 
         return signature, generate
@@ -50,10 +50,9 @@ class _Products(Vectors):
     """The code of a product of eight rows with the kernel, tile by tile."""
 
     def generate(
-        self, rows: Any, slots: Any, kernel: Any, sums: Any, first: Any, labels: Any, width: Any,
-        panel: Any, vectors: int,
-    ) -> None:  # fmt: skip
-        b = self.builder
+        self, arrays: Sequence[Any], first: Any, labels: Any, width: Any, panel: Any, vectors: int
+    ) -> None:
+        b, (rows, slots, kernel, sums) = self.builder, arrays
         lines = [
             b.mul(
                 b.load(b.gep(slots, [b.add(first, self.at(r))], source_etype=SIZE), typ=SIZE), width

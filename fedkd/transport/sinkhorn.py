@@ -9,13 +9,11 @@ so that by the envelope theorem ∂OT_ε/∂a = f, the dual potential, and nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fedkd.errors import expected
 from fedkd.transport.gibbs import Gibbs
@@ -29,8 +27,6 @@ except ImportError:  # numba has no wheel for this machine
     solve_compiled = None  # type: ignore[assignment]
 
 MASS_TOLERANCE = 1e-4
-
-Solve = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -102,11 +98,9 @@ def sinkhorn(
             expected("b.requires_grad", True, "be false", "b.detach(), or swapping a and b")
         )
 
-    def both(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        found = potentials(x, y, gibbs, iterations, tolerance)
-        return found.f, found.value
-
-    return envelope(a, b[:, None], both)[:, 0]
+    found = potentials(a.detach(), b, gibbs, iterations, tolerance)
+    along = (a * found.f).sum(dim=1)
+    return found.value + (along - along.detach())
 
 
 def divergence(
@@ -150,8 +144,8 @@ def potentials(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: f
         )
         f, g = s.log_().mul_(-gibbs.epsilon), q.log_().mul_(-gibbs.epsilon)
         found = _centred(x, y, (f, g, count, error), a.dtype)
-    lost = ~torch.isfinite(found.value)
-    if bool(lost.any()):
+    if not math.isfinite(float(found.value.sum())):
+        lost = ~torch.isfinite(found.value)
         again = _in_logs(_repeated(a, repeat)[lost], b[lost], gibbs, iterations, tolerance)
         for name, part in vars(found).items():
             part[lost] = getattr(again, name)
@@ -180,36 +174,19 @@ def _in_logs(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: flo
     return _centred(a, b, found, a.dtype)
 
 
-def envelope(a: Tensor, b: Tensor, solve: Solve) -> Tensor:
-    """Return the transport values (batch, teachers) from ``a`` (batch, labels) to each ``b``.
+def envelope(a: Tensor, value: Tensor | float, pull: Tensor) -> Tensor:
+    """Return the scalar ``value``, whose gradient in ``a`` (batch, labels) is ``pull``.
 
-    ``b`` is (batch, teachers, labels). ``solve`` takes ``a`` and (batch · teachers, labels) and
-    returns (f, value) of every pair; the backward pass keeps f alone.
+    The backward pass keeps ``pull`` alone and has no second derivative.
     """
-    values: Tensor = _Envelope.apply(a, b, solve)  # type: ignore[no-untyped-call]
-    return values
+    along = torch.dot(a.reshape(-1), pull.reshape(-1))
+    return along + (value - along.detach())
 
 
 def dual_value(a: Tensor, b: Tensor, f: Tensor, g: Tensor) -> Tensor:
     """Return <a, f> + <b, g> of every row of ``b``; ``a`` may have one row for several."""
     shared = a[:, None] * f.view(len(a), -1, f.shape[1]) if len(a) else f[:, None]
     return shared.sum(dim=2).view(-1) + (b * g).sum(dim=1)
-
-
-class _Envelope(torch.autograd.Function):
-    """∂ OT_ε(a, b_k) / ∂a = f_k."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, solve: Solve) -> Tensor:
-        f, value = solve(a, b.reshape(-1, b.shape[2]))
-        ctx.save_for_backward(f.view(b.shape))
-        return value.view(b.shape[:2])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (f,) = ctx.saved_tensors
-        return torch.einsum("bt,btk->bk", grad, f), None, None
 
 
 def _centred(a: Tensor, b: Tensor, found: tuple[Tensor, ...], dtype: torch.dtype) -> Potentials:

@@ -13,9 +13,11 @@ from clients.app import party_folder
 from clients.party import DELIVERED, open_party
 from fedkd.deploy.init import init_deployment
 from fedkd.deploy.layout import agreed_scenario, lay_out_party, lay_out_server
-from fedkd.errors import DataError, ModelError, ReleaseError
+from fedkd.errors import DataError, DeployError, ModelError, PolicyError, ReleaseError
 from fedkd.files import read_json, read_rows
 from fedkd.party_card import read_card
+from fedkd.privacy.policy import read_policy
+from fedkd.privacy.settings import Terms
 from fedkd.release import fingerprint
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import prepare_run
@@ -58,7 +60,9 @@ def test_party_folder_is_that_of_the_simulation(deployment: Path, simulated: Run
         transfer = (simulated.public / "transfer.jsonl").read_bytes()
         assert (own / "texts" / "transfer.jsonl").read_bytes() == transfer
         card, other = read_json(own / "party.json"), read_json(theirs / "party.json")
-        assert card | {"public": ""} == other | {"public": ""}
+        told = {"public": "", "deployed": True}
+        assert card | told == other | told
+        assert card["deployed"] and not other["deployed"]
 
 
 def test_server_and_parties_agree_and_the_server_holds_no_private_row(deployment: Path) -> None:
@@ -208,3 +212,47 @@ def test_node_answers_only_what_its_party_has_agreed_to(deployment: Path) -> Non
     other_transfer = fingerprint(["another transfer set"])
     with pytest.raises(ReleaseError, match="transfer_id"):
         open_party(home(party)).answer("transfer", (0, 1), other_transfer)
+
+
+def test_a_party_that_has_decided_nothing_allows_what_the_scenario_needs(deployment: Path) -> None:
+    party = deployment / "parties" / "food"
+    assert "has the last word" in (party / "policy.toml").read_text()
+    assert read_policy(party) == Terms()
+    notes = lay_out_party(party)
+    assert any("No formal privacy guarantee" in note for note in notes)
+    assert read_policy(home(party)) == Terms()
+
+
+def test_a_policy_that_cannot_be_read_keeps_the_party_from_starting(deployment: Path) -> None:
+    party = deployment / "parties" / "food"
+    (party / "policy.toml").write_text("unit = 'record'\nepsilon = 0\n")
+    with pytest.raises(PolicyError, match=r"policy.toml:2"):
+        lay_out_party(party)
+    assert not home(party).exists()
+
+
+def test_the_partys_policy_is_calibrated_and_bounds_the_scenario(deployment: Path) -> None:
+    party = deployment / "parties" / "food"
+    own = "epsilon = 3\ndelta = 1e-6\nmechanism = { name = 'gaussian' }\n"
+    (party / "policy.toml").write_text(own)
+    notes = lay_out_party(party)
+    assert any("epsilon 3 at delta 1e-06" in note for note in notes)
+    settled = read_policy(home(party))
+    assert settled is not None and (settled.mechanism.noise or 0) > 1
+    file = party / "scenario.toml"
+    asked = file.read_text() + "\n[privacy]\nepsilon = 50\nmechanism = { name = 'argmax' }\n"
+    file.write_text(asked)
+    with pytest.raises(PolicyError, match="gaussian"):
+        lay_out_party(party)
+    file.write_text(asked.replace("argmax", "gaussian"))
+    lay_out_party(party)
+    both = read_policy(home(party))
+    assert both is not None and both.epsilon == 3 and both.delta == 1e-6
+
+
+def test_a_sweep_is_not_deployed(deployment: Path) -> None:
+    party = deployment / "parties" / "food"
+    file = party / "scenario.toml"
+    file.write_text(file.read_text() + "\n[[privacy.arm]]\nname = 'nothing'\n")
+    with pytest.raises(DeployError, match="arm"):
+        lay_out_party(party)

@@ -21,15 +21,20 @@ def specs(*tables: dict[str, Any]) -> list[MethodSpec]:
 
 def test_the_known_methods() -> None:
     assert set(known_methods()) == {
+        "crd",
         "cross-entropy",
         "dist",
         "dkd",
+        "embedding-distillation",
+        "fitnet",
         "kd",
         "knot",
         "lelp",
         "logit-average",
+        "rkd",
         "sharpened-average",
         "symmetric-kl",
+        "vid",
     }
 
 

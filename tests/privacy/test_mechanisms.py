@@ -178,7 +178,9 @@ def test_private_training_learns_repeats_itself_and_needs_its_noise(model):
 
     def train(noise: float, key: NoiseKey) -> tuple[float, np.ndarray]:
         own = classifier.build(model, 2, seed=1, public_text=texts, fit_text=texts)
-        mechanism = Mechanism(name="dp-sgd", noise=noise, sample_rate=0.5, steps=30)
+        mechanism = Mechanism(
+            name="dp-sgd", noise=noise, sample_rate=0.5, steps=30, learning_rate=1
+        )
         spent = dp_sgd.event(mechanism, None, 1e-5)
         assert spent == Event("sampled-gaussian", noise, 30, 0.5)
         dp_sgd.fit(own, own.inputs(texts), LABEL, mechanism=mechanism, spent=spent, key=key)

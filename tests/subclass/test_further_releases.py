@@ -33,6 +33,7 @@ def check(given: Release) -> None:
 def test_honest_releases_pass():
     check(release("subclasses", subclasses=FINE))
     check(release("scores", scores=FINE - 2))
+    check(release("grams", grams=FINE - 2))
     check(release("embeddings", embeddings=np.ones((ROWS, 7), np.float16), probs=PROBS))
 
 
@@ -45,6 +46,7 @@ def test_honest_releases_pass():
         (release("subclasses", subclasses=FINE.astype(np.float64)), "dtype"),
         (release("subclasses", scores=FINE), "arrays"),
         (release("scores", scores=FINE * np.inf), "non-finite"),
+        (release("grams", grams=FINE[:, :, :2]), "shape"),
         (release("embeddings", embeddings=FINE, probs=PROBS), "shape"),
         (release("embeddings", embeddings=np.ones((ROWS, 7), np.float32)), "arrays"),
         (
@@ -62,6 +64,10 @@ def test_others_are_rejected_with_the_reason(given, told):
         check(given)
 
 
+def nothing() -> None:
+    """Record nothing in a ledger."""
+
+
 def gathering(folder, kind: str = "subclasses") -> Gathering:
     receiver = Receiver(folder, "t", "l", 2 * ROWS, LABELS, ROWS)
     member = np.full((2 * ROWS, LABELS), 0.5, np.float16)
@@ -71,10 +77,10 @@ def gathering(folder, kind: str = "subclasses") -> Gathering:
 def test_blocks_are_stored_once_and_rows_that_never_came_stay_unknown(tmp_path):
     store = gathering(tmp_path)
     given = release("subclasses", subclasses=FINE)
-    store.accept("a", given, (0, ROWS))
+    store.accept("a", given, (0, ROWS), nothing)
     assert store.missing("a") == ((ROWS, 2 * ROWS),)
     with pytest.raises(ReleaseError, match="answering each block once"):
-        store.accept("a", given, (0, ROWS))
+        store.accept("a", given, (0, ROWS), nothing)
     again = gathering(tmp_path)
     assert again.missing("a") == ((ROWS, 2 * ROWS),)
     stored = np.load(tmp_path / "a" / f"{store.question.name}.npy")
@@ -88,10 +94,11 @@ def test_a_party_may_not_change_the_width_between_blocks(tmp_path):
         "a",
         release("embeddings", embeddings=np.ones((ROWS, 7), np.float32), probs=PROBS),
         (0, ROWS),
+        nothing,
     )
     wider = release("embeddings", embeddings=np.ones((ROWS, 8), np.float32), probs=PROBS)
     with pytest.raises(ReleaseError, match="one answer for all blocks"):
-        store.accept("a", replace(wider, rows=(ROWS, 2 * ROWS)), (ROWS, 2 * ROWS))
+        store.accept("a", replace(wider, rows=(ROWS, 2 * ROWS)), (ROWS, 2 * ROWS), nothing)
 
 
 def test_consensus_survives_the_way_and_names_the_question():

@@ -20,7 +20,7 @@ from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.wire import content_release, decode_content
 from fedkd.scenario import Scenario
-from tests.system.small import small
+from tests.system.small import small, write_scenario
 
 CAP = 3.0
 DELTA = 1e-5
@@ -211,6 +211,24 @@ def test_a_sweep_runs_every_arm_and_draws_them(tmp_path):
     assert [s.result.stat().st_mtime_ns for s in run_scenario(scenario).seeds] == before
     printed = CliRunner().invoke(app, ["report", str(tmp_path / "small")])
     assert printed.exit_code == 0 and "dp-sgd-3" in printed.output
+
+
+def test_the_check_says_what_is_guaranteed_and_what_is_not(tmp_path):
+    privacy = {
+        "epsilon": 3,
+        "mechanism": {"name": "gaussian"},
+        "override": [{"parties": [1], "epsilon": 1}],
+    }
+    file = write_scenario(tmp_path / "noisy.toml", small(tmp_path, privacy=privacy))
+    printed = CliRunner().invoke(app, ["check", str(file)])
+    assert printed.exit_code == 0
+    assert "gaussian, epsilon 3 at delta 1e-05" in printed.output
+    assert "gaussian, epsilon 1 at delta 1e-05" in printed.output
+    assert "not claimed" in printed.output and "number of private rows" in printed.output
+    assert "0 B for the public test set" in printed.output
+    file.write_text(file.read_text().replace("epsilon = 3", "delta = 0.2\nepsilon = 3"))
+    told = CliRunner().invoke(app, ["check", str(file)])
+    assert told.exit_code != 0 and "1 / rows" in str(told.exception)
 
 
 def test_the_ledger_command_agrees_and_tells_of_tampering(whole):

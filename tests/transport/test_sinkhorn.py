@@ -76,7 +76,7 @@ def test_instances_that_stop_early_are_counted() -> None:
     assert torch.equal(found.converged, found.marginal_error <= 1e-4)
     assert int(found.iterations.max()) == 10
     transport = Entropic(gibbs, iterations=10, tolerance=1e-4)
-    transport.values(a, b[:, None])
+    transport.total(a, transport.prepare(b)[:, None], torch.ones(300, 1), torch.arange(300))
     assert (transport.tally.solved, transport.tally.unconverged) == (300, found.unconverged)
 
 

@@ -37,7 +37,9 @@ Rows = NDArray[np.int64]
 SAMPLE_RATE = 0.2
 STEPS = 100
 CLIP = 1.0
-_RATES = {"bow": 1.0, "encoder": 0.1, "mlp": 0.3}
+# A bag's words weigh little beside a constant of 1, which would learn the label shares alone.
+_CONSTANT = 0.1
+_RATES = {"bow": 20.0, "hidden bow": 1.0, "encoder": 0.1, "mlp": 0.3}
 
 logging.getLogger("opacus").setLevel(logging.WARNING)
 
@@ -74,7 +76,8 @@ def fit(
         network.layers, max_grad_norm=clip, loss_reduction="sum", use_ghost_clipping=True
     )
     parameters = list(network.layers.parameters())
-    rate = mechanism.learning_rate or _RATES[network.kind]
+    deep = network.kind == "bow" and len(network.layers) > 1
+    rate = mechanism.learning_rate or _RATES["hidden bow" if deep else network.kind]
     optimizer = torch.optim.SGD(parameters, lr=rate)
     truth = torch.from_numpy(label)
     network.layers.train()
@@ -112,7 +115,8 @@ class _Network:
             standard: Tensor = (batch["vectors"] - module.mean) / module.scale
             return standard
         sizes = torch.diff(batch["begins"], append=torch.tensor([len(batch["columns"])]))
-        bags = torch.zeros(len(rows), len(module.weight))
+        bags = torch.zeros(len(rows), len(module.weight) + 1)
+        bags[:, -1] = _CONSTANT
         bags[torch.repeat_interleave(sizes), batch["columns"]] = batch["values"]
         return bags
 
@@ -122,18 +126,18 @@ class _Network:
             module: Any = self.classifier.module
             first: Any = self.layers[0]
             with torch.no_grad():
-                module.weight.copy_(first.weight.T)
-                module.bias.copy_(first.bias)
+                module.weight.copy_(first.weight.T[:-1])
+                module.bias.copy_(_CONSTANT * first.weight.T[-1])
 
 
 def _network(classifier: Classifier) -> _Network:
     match classifier:
         case BowClassifier():
             module = classifier.module
-            first = nn.Linear(*module.weight.shape)
+            columns, width = module.weight.shape
+            first = nn.Linear(columns + 1, width, bias=False)
             with torch.no_grad():
-                first.weight.copy_(module.weight.T)
-                first.bias.copy_(module.bias)
+                first.weight.copy_(torch.cat([module.weight, module.bias[None] / _CONSTANT]).T)
             rest = [] if module.out is None else [nn.ReLU(), module.out]
             return _Network("bow", classifier, nn.Sequential(first, *rest))
         case EncoderClassifier():
