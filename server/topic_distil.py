@@ -18,7 +18,7 @@ from fedkd.models.topic_files import load_topic_model, save_topic_model
 from fedkd.models.topic_network import TopicNetwork
 from fedkd.models.topic_training import Documents, Objective, elbo, topic_words
 from fedkd.run.folder import RunFolder
-from fedkd.seeds import seed_for
+from fedkd.seeds import numpy_generator, seed_for
 from fedkd.topic_scenario import TopicFields, Topics
 from fedkd.topics.aggregate import TopicAggregator
 from fedkd.topics.alignment import (
@@ -204,7 +204,7 @@ class TopicWorks:
             carried = carry(mean, spread, chart)
             gathered.add(weight, answers.words, *carried, covered=chart.sum(axis=0) > 0)
         found = gathered.close()
-        targets: dict[str, Any] = {"words": found.words}
+        targets: dict[str, Any] = {"words": self._controlled(method, found.words)}
         if alignment is not None:
             taught = found.standardised() if method.standardise else found
             targets |= {"mean": taught.mean, "spread": taught.spread, "covered": found.covered}
@@ -215,6 +215,18 @@ class TopicWorks:
                 targets["shares"] = use / use.sum(axis=1, keepdims=True)
                 targets["cost"] = _topic_distances(alignment, made.topics)
         return targets, followed
+
+    def _controlled(self, method: TopicMethod, words: Floats) -> Floats:
+        """Return the words, or what a control puts in their place.
+
+        Soft labels smooth, whatever they say; what teachers know is what is left beyond that.
+        """
+        if method.control == "uniform":
+            return np.full_like(words, 1 / words.shape[1])
+        if method.control == "shuffled":
+            draw = numpy_generator(self.seed, "server", 0, "shuffled answers")
+            return words[draw.permutation(len(words))]
+        return words
 
 
 def _cost(method: TopicMethod) -> AlignCost:

@@ -62,6 +62,9 @@ class TopicMethod(Frozen):
     proportions: float = Field(0.0, ge=0, description="weight of OT between topic proportions")
     epsilon: Positive = Field(0.1, description="entropic epsilon of that OT")
     refresh: Count = Field(5, description="epochs between matchings (align = 'student')")
+    control: Literal["uniform", "shuffled"] | None = Field(
+        None, description="no knowledge in the words: all alike, or another document's answer"
+    )
     hidden: tuple[Count, ...] | Literal["vocabulary"] | None = Field(
         None, description="another width of the student's encoder"
     )
@@ -81,7 +84,7 @@ class TopicMethod(Frozen):
             return self.label
         if self.alpha == 0:
             return "student-alone"
-        parts = ["topics", self.weights]
+        parts = ["topics", self.weights, *filter(None, (self.control,))]
         if self.latent:
             parts += [self.align, f"w2-{self.latent:g}"]
         return "/".join(parts)
