@@ -237,7 +237,8 @@ then `fedkd report`.{% endif %}</figcaption></figure>
 <div class="scroll"><table><thead><tr><th>Arm</th><th class="text">Mechanism</th>
 <th class="text">Unit</th>{% for h in headings %}<th>{{ h }}</th>{% endfor %}</tr></thead><tbody>
 {% for name, mechanism, unit, cells in rows %}<tr><td>{{ loop.index }}. {{ name }}</td>
-<td class="text">{{ mechanism }}</td><td class="text">{{ unit }}</td>{% for cell in cells %}<td>{{ cell }}</td>
+<td class="text">{{ mechanism }}</td><td class="text">{{ unit }}</td>
+{% for cell in cells %}<td>{{ cell }}</td>
 {% endfor %}</tr>{% endfor %}</tbody></table></div>
 <p class="note">Label inference TV: distance between a party's label distribution and the attack's
 guess, larger is less leaked. Membership AUC: 0.5 is chance.</p>
