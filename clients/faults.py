@@ -56,9 +56,8 @@ def spoil(content: RecordDict, fault: FaultKind, delay: float, memory: Path) -> 
         content["padding"] = ArrayRecord({"zeros": Array(np.zeros(OVERSIZE_BYTES, np.uint8))})
     elif fault == "nan" and ARRAYS in content.array_records:
         arrays = {
-            name: Array(np.full_like(values, np.nan if values.dtype.kind == "f" else 0))
+            name: Array(np.full(array.shape, np.nan, np.result_type(array.dtype, np.float16)))
             for name, array in content.array_records[ARRAYS].items()
-            for values in [array.numpy()]
         }
         content[ARRAYS] = ArrayRecord(arrays)
     else:
