@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,17 @@ from numpy.typing import NDArray
 
 from clients.further import further_values
 from clients.private_teacher import fit_private, private_answers
+from clients.public_sets import PUBLIC_SETS, public_texts, store_block
 from fedkd.coding import stored_dtype
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
-from fedkd.files import read_rows, write_rows
+from fedkd.files import read_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
 from fedkd.models.heads import PLAIN, Collapsed, Layout
 from fedkd.models.subclasses import learned_subclasses
-from fedkd.party_card import DELIVERED, PartyCard, read_card
+from fedkd.party_card import PartyCard, read_card
 from fedkd.privacy.noise import NoiseKey, own_secret
 from fedkd.privacy.policy import read_policy
 from fedkd.privacy.settings import Terms
@@ -35,7 +34,6 @@ from fedkd.subclass.question import FURTHER, Question, question_name, told, unpa
 from fedkd.subclass.split import Split
 
 Figures = dict[str, int | float]
-PUBLIC_SETS = ("transfer", "test")
 
 
 @dataclass(frozen=True)
@@ -71,30 +69,8 @@ class Party:
         }
 
     def receive(self, fields: Mapping[str, int | float | str]) -> Figures:
-        """Store a block of public texts; the whole set counts once its fingerprint is right.
-
-        Blocks may come again or out of order. Raises :class:`ReleaseError` where this party reads
-        the public texts from its own disk, or where the blocks do not make up the set.
-        """
-        name, rows = str(fields["set"]), int(fields["rows"])
-        if self.card.public != DELIVERED or name not in PUBLIC_SETS:
-            raise ReleaseError(
-                expected("set", name, "be one that the server may send", "delivery = 'server'")
-            )
-        public = self.folder / DELIVERED
-        start = int(fields["start"])
-        texts: list[str] = json.loads(str(fields["texts"]))
-        write_rows(public / name / f"{start:012d}.jsonl", {"text": texts})
-        blocks = [read_rows(file)["text"] for file in sorted((public / name).glob("*.jsonl"))]
-        known = [text for block in blocks for text in block]
-        if len(known) >= rows:
-            if fingerprint(known) != fields["transfer_id"]:
-                shutil.rmtree(public / name)
-                raise ReleaseError(
-                    expected("texts", name, "have the announced fingerprint", "sending them again")
-                )
-            write_rows(public / f"{name}.jsonl", {"text": known})
-        return {"rows": len(known)}
+        """Store a block of public texts; see :func:`clients.public_sets.store_block`."""
+        return {"rows": store_block(self.folder, self.card, fields)}
 
     def train(self) -> Figures:
         """Train the teacher unless this folder holds it already; return party-level figures."""
@@ -281,10 +257,7 @@ class Party:
             with single_thread():
                 shares = private_answers(self, self.terms, texts)
                 probs = training.predict(self._teacher(), texts) if shares is None else shares
-            path.parent.mkdir(exist_ok=True)
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, probs.astype(dtype), allow_pickle=False)
-            partial.replace(path)
+            _keep(path, probs.astype(dtype))
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
@@ -304,10 +277,7 @@ class Party:
                         f"fit {dtype}", "release.encoding = 'float32'",
                     )
                 )  # fmt: skip
-            path.parent.mkdir(exist_ok=True)
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, encoded, allow_pickle=False)
-            partial.replace(path)
+            _keep(path, encoded)
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
@@ -327,21 +297,7 @@ class Party:
 
     def public_texts(self, name: str) -> list[str]:
         """Return the texts of a public set, ``transfer`` or ``test``."""
-        if name not in PUBLIC_SETS:
-            raise ReleaseError(expected("set", name, f"be one of {PUBLIC_SETS}", "'transfer'"))
-        path = (self.folder / self.card.public / f"{name}.jsonl").resolve()
-        if not path.is_file():
-            raise ReleaseError(
-                expected("set", name, "be at this party", "data.transfer.delivery = 'server'")
-            )
-        return _public_texts(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _public_texts(path: Path, modified: int) -> list[str]:
-    """Read public texts once a process, as long as the file stays what it was."""
-    texts: list[str] = read_rows(path)["text"]
-    return texts
+        return public_texts(self.folder, self.card, name)
 
 
 def open_party(folder: Path) -> Party:
@@ -352,4 +308,11 @@ def open_party(folder: Path) -> Party:
 def _write_whole(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _keep(path: Path, array: NDArray[np.generic]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, array, allow_pickle=False)
     partial.replace(path)

@@ -6,12 +6,12 @@ Memory depends on the block, not on rows × teachers; the answers are (rows, lab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedkd.encoding import StoredRows
+from fedkd.encoding import LEVELS, StoredRows
 from fedkd.errors import expected
 from fedkd.intake import FLOOR, Intake
 from fedkd.methods.weights import Scheme, teacher_weights
@@ -55,21 +55,23 @@ def mixture(intake: Intake, scheme: Scheme = "size") -> Single:
 
     Weights that do not depend on the row are added in one compiled pass at the speed of memory.
     """
-    if scheme in ("uniform", "size") and intake.present is None and mixing is not None:
-        stored = [StoredRows.open(intake.path(party)) for party in intake.parties]
-        if all(_compiles(rows) for rows in stored):
-            shares = np.ones(len(stored)) if scheme == "uniform" else intake.sizes
-            shares = shares if shares.sum() > 0 else np.ones(len(stored))
-            return _mixture(stored, shares / shares.sum(), intake.rows, intake.labels)
+    stored = _compiled(intake, scheme)
+    if stored and all(len(part.shape) == 1 for part in stored):
+        return _top_mixture(stored, _shares(intake, scheme), intake.rows, intake.labels)
+    if stored and all(len(part.shape) == 2 for part in stored):
+        return _mixture(stored, _shares(intake, scheme), intake.rows, intake.labels)
     return _each(intake, scheme, lambda p, w: np.einsum("tr,trk->rk", w, p))
 
 
 def geometric_mean(intake: Intake, scheme: Scheme = "size") -> Single:
     """Return Π_k p_k^{w_k}/Σ of every row."""
+    stored = _compiled(intake, scheme)
+    if stored and all(len(part.shape) == 2 for part in stored):
+        return _geometric(stored, _shares(intake, scheme), intake.rows, intake.labels)
 
     def mean(probs: Floats, weights: Floats) -> Floats:
         logs = np.einsum("tr,trk->rk", weights, np.log(probs, out=probs))
-        return _normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
+        return _softmax(logs)
 
     return _each(intake, scheme, mean)
 
@@ -82,13 +84,15 @@ def robust_mean(intake: Intake, kind: Robust, *, trim: float = 0.2) -> Single:
     """
     if not 0 <= trim < 0.5:
         raise ValueError(expected("trim", trim, "lie in [0, 0.5)", "0.2"))
-    out = int(trim * len(intake.parties))
+    count = len(intake.parties)
+    out = (count - 1) // 2 if kind == "median" else int(trim * count)
+    stored = _compiled(intake, "uniform")
+    if stored and all(len(part.shape) == 2 for part in stored):
+        return _middle(stored, out, intake.rows, intake.labels)
 
     def mean(probs: Floats, _: Floats) -> Floats:
         probs.sort(axis=0)
-        if kind == "median":
-            return _normalised(np.asarray(np.median(probs, axis=0), np.float64))
-        return _normalised(probs[out : len(probs) - out].mean(axis=0))
+        return _normalised(probs[out : count - out].mean(axis=0))
 
     return _each(intake, "uniform", mean)
 
@@ -107,9 +111,37 @@ def _normalised(rows: Floats) -> Floats:
     return np.asarray(rows / total, np.float64)
 
 
+def _softmax(logs: NDArray[np.floating]) -> Floats:
+    return _normalised(np.exp(logs - logs.max(axis=1, keepdims=True), dtype=np.float64))
+
+
+def _shares(intake: Intake, scheme: Scheme) -> Floats:
+    shares = np.ones(len(intake.parties)) if scheme == "uniform" else intake.sizes
+    shares = shares if shares.sum() > 0 else np.ones(len(shares))
+    return np.asarray(shares / shares.sum(), np.float64)
+
+
+def _compiled(intake: Intake, scheme: Scheme) -> list[StoredRows]:
+    """Return the files of an intake that a compiled pass can read; nothing for any other."""
+    if scheme not in ("uniform", "size") or intake.present is not None or mixing is None:
+        return []
+    stored = [StoredRows.open(intake.path(party)) for party in intake.parties]
+    return stored if all(_compiles(part) for part in stored) else []
+
+
 def _compiles(stored: StoredRows) -> bool:
+    if len(stored.shape) == 1:
+        return stored.dtype.names is not None
     halves = mixing.WIDENS_HALVES and stored.dtype == np.float16
     return len(stored.shape) == 2 and (halves or stored.dtype in (np.float32, np.uint8))
+
+
+def _codes(part: StoredRows, space: NDArray[np.uint8], start: int, count: int) -> NDArray[Any]:
+    """Read rows into ``space`` and return them as the compiled passes take them, flat."""
+    size, labels = part.dtype.itemsize, part.shape[1]
+    part.read_into(space[: count * labels * size], start)
+    kind = np.uint16 if size == 2 else part.dtype
+    return space[: (count * labels + mixing.WIDTH) * size].view(kind)
 
 
 def _mixture(stored: list[StoredRows], shares: Floats, rows: int, labels: int) -> Single:
@@ -122,11 +154,65 @@ def _mixture(stored: list[StoredRows], shares: Floats, rows: int, labels: int) -
         count = min(step, rows - start)
         total[:count] = 0
         for part, share in zip(stored, shares, strict=True):
-            size = part.dtype.itemsize
-            part.read_into(space[: count * labels * size], start)
-            codes = space[: (count * labels + mixing.WIDTH) * size]
             weights[:] = share
-            kind = np.uint16 if size == 2 else part.dtype
-            mixing.add_rows(codes.view(kind), labels, weights[:count], np.float32(FLOOR), total)
+            codes = _codes(part, space, start, count)
+            mixing.add_rows(codes, labels, weights[:count], np.float32(FLOOR), total)
         result[start : start + count] = total[:count, :labels]
+    return result
+
+
+def _geometric(stored: list[StoredRows], shares: Floats, rows: int, labels: int) -> Single:
+    result = np.empty((rows, labels), np.float32)
+    step = max(1, min(rows, NUMBERS_IN_CACHE // labels))
+    total = np.empty((step, mixing.padded(labels)), np.float32)
+    space = np.zeros(4 * (len(total) * labels + mixing.WIDTH), np.uint8)
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
+        total[:count] = 0
+        for part, share in zip(stored, shares, strict=True):
+            codes = _codes(part, space, start, count)
+            # A row's own sum is one factor of all its labels, which the end divides out.
+            mixing.add_logs(codes, labels, np.float32(share), np.float32(FLOOR), total[:count])
+        result[start : start + count] = _softmax(total[:count, :labels])
+    return result
+
+
+def _middle(stored: list[StoredRows], out: int, rows: int, labels: int) -> Single:
+    """Return the mean of the values that are left when ``out`` are dropped at either end."""
+    result = np.empty((rows, labels), np.float32)
+    network, width = mixing.sorting_network(len(stored)), mixing.padded(labels)
+    step = max(1, min(rows, NUMBERS_AT_ONCE // (len(stored) * width)))
+    block = np.empty((step, len(stored), width), np.float32)
+    total, weights = np.empty((step, width), np.float32), np.ones(step, np.float32)
+    space = np.zeros(4 * (step * labels + mixing.WIDTH), np.uint8)
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
+        for k, part in enumerate(stored):
+            total[:count] = 0
+            codes = _codes(part, space, start, count)
+            mixing.add_rows(codes, labels, weights[:count], np.float32(FLOOR), total)
+            block[:count, k] = total[:count]
+        mixing.sort_columns(block[:count], network)
+        kept = block[:count, out : len(stored) - out, :labels].mean(axis=1, dtype=np.float32)
+        result[start : start + count] = _normalised(kept.astype(np.float64))
+    return result
+
+
+def _top_mixture(stored: list[StoredRows], shares: Floats, rows: int, labels: int) -> Single:
+    result = np.empty((rows, labels), np.float32)
+    square = ((np.arange(LEVELS + 1) / LEVELS) ** 2).astype(np.float32)
+    step = max(1, min(rows, NUMBERS_IN_CACHE // labels))
+    base = np.empty(step, np.float32)
+    space = np.empty(step * max(part.row_bytes for part in stored), np.uint8)
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
+        total = result[start : start + count]
+        total[:], base[:] = 0, 0
+        for part, share in zip(stored, shares, strict=True):
+            codes = space[: count * part.row_bytes]
+            part.read_into(codes, start)
+            kept = part.row_bytes // 3
+            weight, floor = np.float32(share), np.float32(FLOOR)
+            mixing.add_top(codes, labels, kept, weight, floor, square, total, base[:count])
+        total += base[:count, None]
     return result

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fedkd.encoding import Encoding
 from fedkd.errors import expected
 from fedkd.frozen import Count, Fraction, Frozen, Positive
 from fedkd.privacy.settings import Privacy
@@ -191,9 +192,7 @@ class MethodSpec(BaseModel):
 class Release(Frozen):
     """How answers are encoded before they leave a party."""
 
-    encoding: Literal["float32", "float16", "uint8", "top-k"] = Field(
-        "float16", description="how probabilities cross the wire; the last two lose some"
-    )
+    encoding: Encoding = Field("float16", description="how probabilities cross; two lose some")
     top: Count = Field(8, description="labels of a row that encoding = 'top-k' keeps")
     bias_inputs: Count = Field(2000, description="random inputs of the bias vector (weights=bias)")
     bias: Literal["mean", "argmax"] = Field("mean", description="argmax counts as the paper's code")

@@ -61,6 +61,7 @@ class Rounds:
     backoff: float = 0.0
     nodes: dict[str, int] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)
+    entered: set[str] = field(default_factory=set)
 
     def ask(self, requests: Sequence[Request], accept: Accept) -> list[Request]:
         """Send the requests, hand each usable reply to ``accept``; return those without one.
@@ -105,6 +106,7 @@ class Rounds:
             names, data = figure_names(content), encode_content(content)
             entry = figures_entry(party, request.identifier, kind, names, data)
         open_ledger((self.folder.root / FILE).resolve()).append(entry)
+        self.entered.add(request.identifier)
 
     def _final(self, request: Request, reason: str) -> bool:
         if reason.startswith(_SPENT) and request.party not in self.spent:
@@ -157,7 +159,8 @@ class Rounds:
             return f"refused: {refusal}"
         try:
             accept(request, reply.content)
-            self.enter(request, reply.content)
+            if request.identifier not in self.entered:
+                self.enter(request, reply.content)
         except ReleaseError as error:
             return f"rejected: {error}"
         return None

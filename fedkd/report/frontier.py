@@ -229,14 +229,16 @@ party at the end of its run, an upper bound that is proved; what attacks measure
 leakage, and a weak attack proves nothing. “none” means that nothing is guaranteed.
 Epsilons for different units (a record, a whole party) must not be compared with each other.</p>
 <figure>{{ drawing|safe }}<figcaption>Dots are means over seeds, bars 95 % Student-t intervals.
-Filled circles protect a record, squares a whole party, hollow circles nothing. Arms without a
-guarantee stand at the right edge of the epsilon axis.
+Numbers are those of the table.
+Filled circles protect a record, squares a whole party, hollow circles nothing. Arms of one
+budget stand side by side, and those without a guarantee at the right edge of the epsilon axis.
 {% if not audited %}Leakage is left out: no seed has audit.json; run `fedkd audit` on this folder,
 then `fedkd report`.{% endif %}</figcaption></figure>
 <div class="scroll"><table><thead><tr><th>Arm</th><th class="text">Mechanism</th>
 <th class="text">Unit</th>{% for h in headings %}<th>{{ h }}</th>{% endfor %}</tr></thead><tbody>
-{% for name, mechanism, unit, cells in rows %}<tr><td>{{ name }}</td><td class="text">
-{{ mechanism }}</td><td class="text">{{ unit }}</td>{% for cell in cells %}<td>{{ cell }}</td>
+{% for name, mechanism, unit, cells in rows %}<tr><td>{{ loop.index }}. {{ name }}</td>
+<td class="text">{{ mechanism }}</td><td class="text">{{ unit }}</td>
+{% for cell in cells %}<td>{{ cell }}</td>
 {% endfor %}</tr>{% endfor %}</tbody></table></div>
 <p class="note">Label inference TV: distance between a party's label distribution and the attack's
 guess, larger is less leaked. Membership AUC: 0.5 is chance.</p>

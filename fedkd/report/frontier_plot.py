@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fedkd.metrics.intervals import Interval
 from fedkd.report.canvas import CONTROL, METHOD, MUTED, PAPER, REFERENCE, draw_svg
@@ -23,6 +24,7 @@ _AXES = {
 }
 _COLOURS = {"record": METHOD, "party": CONTROL, None: REFERENCE}
 _BEYOND = 4.0
+_APART = 1.12
 
 
 def frontier_plot(arms: Sequence[ArmResult]) -> str:
@@ -49,14 +51,25 @@ def _panel(panel: Axes, arms: Sequence[ArmResult], across: str, down: str) -> No
     most = max((found.mean for found in bounded if found), default=1.0)
     if across == "epsilon_rdp":
         panel.set_xscale("log")
-        panel.axvline(most * _BEYOND, color=MUTED, lw=0.9, ls=(0, (2, 2)))
-        panel.annotate("no guarantee", (most * _BEYOND, 1), xycoords=("data", "axes fraction"),
-                       ha="right", va="top", rotation=90, color=MUTED, size=7.5)  # fmt: skip
-    for arm in arms:
+        edge = most * _BEYOND / _APART
+        panel.axvline(edge, color=MUTED, lw=0.9, ls=(0, (2, 2)))
+        panel.annotate("no guarantee", (edge / 1.08, 0.03),
+                       xycoords=("data", "axes fraction"), ha="right", va="bottom", rotation=90,
+                       color=MUTED, size=7.5)  # fmt: skip
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < edge else ""))
+        panel.xaxis.set_minor_locator(NullLocator())
+    places: dict[float, int] = {}
+    for number, arm in enumerate(arms, 1):
         found, value = arm.measured[across], arm.measured[down]
         if value is None or (found is None and across != "epsilon_rdp"):
             continue
         x = most * _BEYOND if found is None else found.mean
+        if across == "epsilon_rdp":
+            # Arms of one budget stand side by side.
+            place = round(x, 1)
+            places[place] = places.get(place, -1) + 1
+            x *= _APART ** places[place]
         colour = _COLOURS[arm.unit]
         if value.bounds:
             panel.plot([x, x], value.bounds, color=colour, lw=1.3, alpha=0.6)
@@ -66,7 +79,9 @@ def _panel(panel: Axes, arms: Sequence[ArmResult], across: str, down: str) -> No
             x, value.mean, s=34, marker="s" if arm.unit == "party" else "o", lw=1.4, zorder=3,
             color=PAPER if arm.unit is None else colour, edgecolor=colour,
         )  # fmt: skip
-        panel.annotate(arm.name, (x, value.mean), xytext=(5, 4), textcoords="offset points", size=7)
+        panel.annotate(
+            str(number), (x, value.mean), xytext=(5, 4), textcoords="offset points", size=7
+        )
 
 
 def _there(arms: Sequence[ArmResult], column: str) -> bool:

@@ -37,7 +37,7 @@ def barycentre(
     A row has settled when the L1 change of q over five steps is at most ``tolerance``. Raises
     :class:`ScenarioError` where exp(−C/ε) leaves float64's range.
     """
-    cost = cost.double()
+    cost = cost.double().to(probs.device)
     if not 0 < float(cost.max()) / RANGE_FLOAT64 <= epsilon and len(cost) > 1:
         raise ScenarioError(
             expected(
@@ -66,7 +66,7 @@ def _project(
 ) -> tuple[Tensor, Tensor, int]:
     """Return q (rows, labels), v (rows, teachers, labels) and the number of rows still moving."""
     result, scaled = torch.empty_like(p[:, 0]), v.clone()
-    rows = torch.arange(len(p))
+    rows = torch.arange(len(p), device=p.device)
     before = torch.full_like(result, 2.0)
     u = p
     for step in range(1, iterations + 1):

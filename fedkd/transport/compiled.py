@@ -33,9 +33,10 @@ Solved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 # Mass below this is no mass: denormal numbers would slow every product a hundredfold.
 FAINT = {torch.float32: 1e-25, torch.float64: 1e-200}
-MOST_RELAXED = 0.75
+MOST_RELAXED, CALMER = 0.75, 0.7
 WORST_RATE = 0.9995
 SLOTS = 48
+NEARLY = 0.5  # of the root of the rounding error: from there on steps are plain, see elimination
 ABREAST = products.ABREAST
 
 
@@ -143,16 +144,26 @@ def _multiply(
 
 
 @_compile
-def _relaxed(share: float, rate: float) -> float:
+def _relaxed(share: float, rate: float, most: float) -> float:
     """Return the share of over-relaxation for an instance whose error falls by ``rate`` a step."""
-    if rate > 1:
-        return share * 0.7
     if not rate > share:
         return share  # as fast as this share allows
     w = 1 + share
     plain = min((rate + share) ** 2 / (rate * w * w), WORST_RATE)
     wanted: float = 2 / (1 + np.sqrt(1 - plain)) - 1
-    return min(max(share, wanted), MOST_RELAXED)
+    return min(max(share, wanted), most)
+
+
+@_compile
+def _share(
+    share: float, most: float, error: float, before: float, step: int, nearly: float
+) -> float:
+    """Return the share for the next step; -1 from the first error below ``nearly`` on."""
+    if error < nearly or share < 0:
+        return -1.0
+    # The first steps tell nothing of the rate; two are taken with every share.
+    relaxed = _relaxed(share, error / before, most) if step > 2 and step % 2 else share
+    return min(relaxed, most)
 
 
 @_compile
@@ -164,7 +175,9 @@ def _solve(
     number, width, pairs = b.dtype.type, filler.size, steps.size
     panels = width * b.itemsize // VECTOR_BYTES
     u, v, s, q = np.zeros((4, (SLOTS + 1) * width), b.dtype)
-    share, off, before = np.zeros((3, SLOTS), b.dtype)
+    share, off, before, most = np.zeros((4, SLOTS), b.dtype)
+    most[:] = MOST_RELAXED
+    nearly = number(NEARLY * np.sqrt(np.finfo(b.dtype).eps))
     # The pair of a slot, where it and its student are in b and a, and its steps.
     pair, there, here, count = np.zeros((4, SLOTS), np.int64)
     # The active slots in front, then the spare one that fills a group of eight.
@@ -196,9 +209,9 @@ def _solve(
             count[i] += 1
             step, error, k = count[i], off[i], k + 1
             if step < iterations and error > tolerance:
-                # The first steps tell nothing of the rate; two are taken with every share.
-                if step > 2 and step % 2:
-                    share[i] = _relaxed(share[i], error / before[i])
+                if error > before[i] and step > 1:
+                    most[i] *= number(CALMER)  # for good, so that nothing goes round for ever
+                share[i] = _share(share[i], most[i], error, before[i], step, nearly)
                 before[i] = error
                 continue
             values[pair[i]] = finish(
@@ -206,7 +219,7 @@ def _solve(
                 labels, width, f, pair[i] * width, g, pair[i] * width if g.size > width else 0,
             )  # fmt: skip
             steps[pair[i]], errors[pair[i]] = step, error
-            share[i], count[i] = 0, 0
+            share[i], most[i], count[i] = 0, MOST_RELAXED, 0
             if following < pairs:
                 pair[i], following = following, following + 1
             else:

@@ -29,7 +29,7 @@ def begin(
     """Write a scaling to begin with and the sums behind it, from ``at`` on.
 
     Were the labels equally far apart, the sums over the other labels would be about √(mean · mass
-    to be moved), those of the other scaling too.
+    to be moved), those of the other scaling too, and the mean where no mass is to be moved.
     """
     size = types.intp
     signature = types.void(aim, size, given, size, mean, scaling, sums, size, size)
@@ -69,9 +69,10 @@ def _half_step(*, measured: bool) -> Any:
 # over the other labels and r those of this scaling (``across``), both scalings of a label are
 # eliminated at once: x of x (s + y) = aim and y (r + x) = given. ``own`` becomes x · (1 + share
 # (t − 1)) with t = x/own kept within [1/4, 4]; near the fixed point that is own · t^(1 + share), an
-# over-relaxed step. The first four are read and written from ``at`` on, aim and given from places
-# of their own. Where measured, returns a bound of the L1 error of both marginals of the plan of
-# ``own`` and ``other`` as they became,
+# over-relaxed step. Where measured and share < 0 it is the plain step aim/(s + other), in which
+# other · own is as exact as rounding allows whatever it has made of ``other``. The first four are
+# read and written from ``at`` on, aim and given from places of their own. Where measured, returns a
+# bound of the L1 error of both marginals of the plan of ``own`` and ``other`` as they became,
 #     Σ |own (s + other) − aim| + |other (r + own) − given| + s |own − own before|,
 # whose last term bounds what r has changed by since it was summed; else zero.
 update = _half_step(measured=False)
@@ -113,37 +114,50 @@ class _Elimination(Vectors):
     def half_step(
         self, rows: Sequence[Any], at: Any, aim: Any, given: Any, share: Any, width: Any
     ) -> Any:
-        """Write a half-step, with a loop of its own for rows that are not over-relaxed."""
-        b = self.builder
+        """Write a half-step, with a loop for each of over-relaxed, plain and other rows."""
+        b, none = self.builder, ir.Constant(self.scalar, 0.0)
         error = cgutils.alloca_once(b, self.vector)
         b.store(self.full(0.0), error)
-        relaxed = b.fcmp_ordered(">", share, ir.Constant(self.scalar, 0.0))
-        with b.if_else(relaxed) as (then, otherwise):
-            with then:
-                self._loop(rows, at, aim, given, self.splat(share), width, error)
-            with otherwise:
-                self._loop(rows, at, aim, given, None, width, error)
+        push = self.splat(share)
+
+        def loop(plain: bool, push: Any) -> None:
+            self._loop(rows, (at, aim, given, width), plain, push, error)
+
+        with b.if_else(b.fcmp_ordered(">", share, none)) as (relaxed, other):
+            with relaxed:
+                loop(False, push)
+            with other:
+                if self.measured:
+                    with b.if_else(b.fcmp_ordered("<", share, none)) as (settled, moving):
+                        with settled:
+                            loop(True, None)
+                        with moving:
+                            loop(False, None)
+                else:
+                    loop(False, None)
         return self.total(b.load(error, typ=self.vector))
 
     def _loop(
-        self, rows: Sequence[Any], at: Any, aim: Any, given: Any, push: Any, width: Any, error: Any
+        self, rows: Sequence[Any], places: Sequence[Any], plain: bool, push: Any, error: Any
     ) -> None:
-        b = self.builder
-        sums, across, other, own = rows
+        b, (sums, across, other, own), (at, aim, given, width) = self.builder, rows, places
         with self.across(width) as i:
             line = b.add(at, i)
             s, goal = self.load(sums, line), self.load(aim[0], b.add(aim[1], i))
-            left = self.load(given[0], b.add(given[1], i))
-            r = self.load(across, line)
-            new = x = self._eliminated(s, r, goal, left)
+            left, r = self.load(given[0], b.add(given[1], i)), self.load(across, line)
             was = self.load(own, line) if push is not None or self.measured else None
+            y = self.load(other, line) if plain or self.measured else None
+            if plain:
+                whole = self.pick(">", b.fadd(s, y), self.smallest)
+                new = b.fmul(goal, self.reciprocal(whole))
+            else:
+                new = self._eliminated(s, r, goal, left)
             if push is not None:
-                t = b.fmul(x, self.estimate(self.pick(">", was, self.smallest)))
+                t = b.fmul(new, self.estimate(self.pick(">", was, self.smallest)))
                 kept = self.pick("<", self.pick(">", t, NARROW), WIDE)
-                new = b.fmul(x, self.fma(push, b.fsub(kept, self.full(1.0)), self.full(1.0)))
+                new = b.fmul(new, self.fma(push, b.fsub(kept, self.full(1.0)), self.full(1.0)))
             self.store(new, own, line)
             if self.measured:
-                y = self.load(other, line)
                 here = self.fma(new, b.fadd(s, y), b.fneg(goal))
                 there = self.fma(y, b.fadd(r, new), b.fneg(left))
                 off = b.fadd(self.call("fabs", here), self.call("fabs", there))
@@ -163,10 +177,8 @@ class _Elimination(Vectors):
             )
             b.store(b.fadd(b.load(apart, typ=self.vector), self.call("fabs", off)), apart)
         moved = b.fmul(self.total(b.load(apart, typ=self.vector)), ir.Constant(self.scalar, 0.5))
-        square = self.fma(
-            self.splat(mean), self.splat(moved), self.full(LEAST_SUM[self.bits] ** 1.5)
-        )
-        level = self.root(square)
+        square = b.fmul(self.splat(mean), b.fadd(self.splat(moved), self.splat(mean)))
+        level = self.root(self.pick(">", square, self.smallest))
         with self.across(width) as i:
             x, y = self.load(aim[0], b.add(aim[1], i)), self.load(given[0], b.add(given[1], i))
             self.store(self._eliminated(level, level, x, y), written[0], b.add(at, i))

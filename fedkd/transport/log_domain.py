@@ -46,9 +46,9 @@ def _solve(
             g = soft_minimum(log_a + f / temperature, back, temperature)
             annealed += 1
     f = soft_minimum(log_b + g / epsilon, cost, epsilon)
-    count = torch.full((len(a),), annealed + iterations)
+    count = torch.full((len(a),), annealed + iterations, device=a.device)
     error = torch.full_like(a[:, 0], math.inf)
-    rows = torch.arange(len(a))
+    rows = torch.arange(len(a), device=a.device)
     for step in range(1, iterations + 1):
         old = f[rows]
         g[rows] = soft_minimum(log_a[rows] + old / epsilon, back, epsilon)

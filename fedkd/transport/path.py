@@ -45,11 +45,11 @@ class ClosedForm:
 
     def prepare(self, targets: Tensor) -> Tensor:
         """Return ``targets`` M."""
-        return (targets.double() @ self.matrix).to(targets.dtype)
+        return (targets.double() @ self.matrix.to(targets.device)).to(targets.dtype)
 
     def total(self, student: Tensor, prepared: Tensor, shares: Tensor, rows: Tensor) -> Tensor:
         """Return the sum of share_k ‖sM − p_k M‖₁."""
-        moved = (student @ self.matrix.to(student.dtype))[:, None]
+        moved = (student @ self.matrix.to(student))[:, None]
         apart = (moved - prepared[rows].to(student.dtype)).abs().sum(dim=2)
         return (shares[rows].to(student.dtype) * apart).sum()
 
@@ -124,7 +124,7 @@ class GeomlossCompat:
         targets = prepared[rows].to(student.dtype)
         b = targets.reshape(-1, student.shape[1])
         a = student.detach().repeat_interleave(targets.shape[1], dim=0)
-        f, value = geomloss_solve(a, b, self.cost.to(a.dtype), self.schedule)
+        f, value = geomloss_solve(a, b, self.cost.to(a), self.schedule)
         return _weighted(student, f, value, shares[rows])
 
 

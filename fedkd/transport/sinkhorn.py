@@ -161,7 +161,7 @@ def _closed_form(a: Tensor, b: Tensor, gibbs: Gibbs) -> Potentials:
     if len(gibbs.cost) == 2 and len(b):
         f, g = solve_two_labels(a, b, gibbs.cost, gibbs.epsilon)
     elif len(b):
-        g = g + gibbs.cost
+        g = g + gibbs.cost.to(b.device)
     nothing = a.new_zeros(len(b))
     value = dual_value(a, b, f.to(a.dtype), g.to(a.dtype))
     return Potentials(f.to(a.dtype), g.to(a.dtype), value, nothing.long(), nothing)
@@ -169,7 +169,7 @@ def _closed_form(a: Tensor, b: Tensor, gibbs: Gibbs) -> Potentials:
 
 def _in_logs(a: Tensor, b: Tensor, gibbs: Gibbs, iterations: int, tolerance: float) -> Potentials:
     found = solve_log_domain(
-        a, b, gibbs.cost, gibbs.epsilon, iterations=iterations, tolerance=tolerance
+        a, b, gibbs.cost.to(a.device), gibbs.epsilon, iterations=iterations, tolerance=tolerance
     )
     return _centred(a, b, found, a.dtype)
 
@@ -203,14 +203,14 @@ def _typed(found: tuple[Tensor, ...], dtype: torch.dtype) -> Potentials:
 
 
 def _transport_cost(a: Tensor, b: Tensor, found: Potentials, gibbs: Gibbs) -> Tensor:
-    rows = max(1, ELEMENTS_AT_ONCE // gibbs.cost.numel())
+    rows, cost = max(1, ELEMENTS_AT_ONCE // gibbs.cost.numel()), gibbs.cost.to(a.device)
     costs = []
     for x, y, f, g in zip(
         *(torch.split(t.double(), rows) for t in (a, b, found.f, found.g)), strict=True
     ):
-        log_plan = (f[:, :, None] + g[:, None, :] - gibbs.cost) / gibbs.epsilon
+        log_plan = (f[:, :, None] + g[:, None, :] - cost) / gibbs.epsilon
         log_plan += x.log()[:, :, None] + y.log()[:, None, :]
-        costs.append((log_plan.exp_() * gibbs.cost).sum(dim=(1, 2)))
+        costs.append((log_plan.exp_() * cost).sum(dim=(1, 2)))
     return torch.cat(costs).to(a.dtype)
 
 

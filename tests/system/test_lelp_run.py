@@ -234,7 +234,7 @@ def test_teachers_may_learn_their_subclasses_with_their_labels(tmp_path):
     (file,) = (folder.intake / party.card.name).glob("subclasses-*.npy")
     inside = (fine ** (1 / 0.25)) / (fine ** (1 / 0.25)).sum(axis=2, keepdims=True)
     np.testing.assert_allclose(np.load(file), inside, atol=2e-3)
-    told = {e["mechanism"] for e in read_json_lines(party.folder / "ledger.jsonl")}
+    told = {e.get("made") for e in read_json_lines(party.folder / "ledger.jsonl")}
     assert "3 subclasses that the teacher learnt with its labels" in told
 
 

@@ -196,10 +196,14 @@ def test_a_sweep_runs_every_arm_and_draws_them(tmp_path):
     assert "dp-sgd-3" in page and "fedkd audit" in page and "<svg" in page
     bounds = [seed.bounds / "student-pooled.npz" for seed in finished.seeds]
     assert bounds[0].read_bytes() == bounds[2].read_bytes()
+    before = [seed.result.stat().st_mtime_ns for seed in finished.seeds]
+    assert [s.result.stat().st_mtime_ns for s in run_scenario(scenario).seeds] == before
     for number, seed in enumerate(finished.seeds):
         audit = {
             "label_inference": {"a": {"tv": 0.1 * number}, "b": {"tv": 0.3}},
-            "membership": {"a": {"auc": 0.6, "low": 0.5, "high": 0.7}},
+            "membership": {
+                "a": {"confidence": {"auc": 0.6, "low": 0.5, "high": 0.7}, "other": {"auc": 0.5}},
+            },
         }
         write_json(seed.root / "audit.json", audit)
     write_frontier(finished.folder)
@@ -207,8 +211,6 @@ def test_a_sweep_runs_every_arm_and_draws_them(tmp_path):
     assert audited["label_tv"]["mean"] == pytest.approx((0.15 + 0.2) / 2)
     assert audited["member_auc"]["mean"] == pytest.approx(0.6)
     assert "fedkd audit" not in (finished.folder / "report.html").read_text()
-    before = [seed.result.stat().st_mtime_ns for seed in finished.seeds]
-    assert [s.result.stat().st_mtime_ns for s in run_scenario(scenario).seeds] == before
     printed = CliRunner().invoke(app, ["report", str(tmp_path / "small")])
     assert printed.exit_code == 0 and "dp-sgd-3" in printed.output
 
