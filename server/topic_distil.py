@@ -125,7 +125,7 @@ class TopicWorks:
         found = {}
         for party in self.intake.parties:
             answers = self.intake.read(party, method)
-            found[party] = topic_features(answers.mean, answers.words)
+            found[party] = topic_features(answers.mean, answers.words, self._places(method))
         return found
 
     @cached_property
@@ -197,7 +197,8 @@ class TopicWorks:
             if alignment is None:
                 gathered.add(weight, answers.words)
                 if method.align == "student" and method.latents:
-                    features = topic_features(answers.mean, answers.words)
+                    places = self._places(method)
+                    features = topic_features(answers.mean, answers.words, places)
                     followed.append(Latents(mean, spread, features, weight))
                 continue
             chart = _padded(alignment.maps[number], made.topics)
@@ -215,6 +216,13 @@ class TopicWorks:
                 targets["shares"] = use / use.sum(axis=1, keepdims=True)
                 targets["cost"] = _topic_distances(alignment, made.topics)
         return targets, followed
+
+    def _places(self, method: TopicMethod) -> Floats | None:
+        """Return the public documents' vectors where topics are matched by them."""
+        vectors = self.documents("transfer", self.student(method)).vectors
+        return (
+            np.asarray(vectors, np.float64) if method.cost.places and vectors is not None else None
+        )
 
     def _controlled(self, method: TopicMethod, words: Floats) -> Floats:
         """Return the words, or what a control puts in their place.

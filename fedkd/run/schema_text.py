@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import get_args
 
+from pydantic import BaseModel
+
 from fedkd.methods import known_methods
 from fedkd.models.defaults import FIELDS, defaults
 from fedkd.scenario import Model, ModelKind, Scenario
 from fedkd.schema import schema_lines
+from fedkd.topics.method import TopicMethod
 
 
 def schema_text() -> str:
     """Return every key of a scenario, each method's own keys and each model kind's defaults."""
     lines = list(schema_lines(Scenario))
-    for name, method in known_methods().items():
+    methods: dict[str, type[BaseModel]] = {**known_methods(), "topics": TopicMethod}
+    for name, method in methods.items():
         lines += ["", f'# keys of [[method]] with name = "{name}"']
         lines += [line for line in schema_lines(method) if not line.startswith("name =")]
     for kind in get_args(ModelKind):

@@ -73,7 +73,12 @@ class Follower:
             return
         mean, log_variance = posterior(network, self.documents)
         words = word_shares(network, mean, log_variance, samples=1, seed=epoch)
-        student = topic_features(np.asarray(mean, np.float64), np.asarray(words, np.float64))
+        vectors = self.documents.vectors if self.cost.places else None
+        student = topic_features(
+            np.asarray(mean, np.float64),
+            words,
+            None if vectors is None else np.asarray(vectors, np.float64),
+        )
         found = gather(self.parties, student, self.cost, self.limit)
         covered = torch.from_numpy(found.covered)
         if not bool(covered.any()):

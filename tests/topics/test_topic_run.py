@@ -42,8 +42,21 @@ def finished(tmp_path_factory):
     methods = [
         {"name": "topics"},
         {"name": "topics", "alpha": 0.0},
-        {"name": "topics", "latent": 0.1, "align": "student", "refresh": 1},
-        {"name": "topics", "latent": 1.0, "emphasis": 1.0, "proportions": 0.1},
+        {
+            "name": "topics",
+            "latent": 0.1,
+            "align": "student",
+            "refresh": 1,
+            "cost": {"places": 1.0},
+        },
+        {
+            "name": "topics",
+            "latent": 1.0,
+            "emphasis": 1.0,
+            "proportions": 0.1,
+            "align": "unbalanced",
+            "cost": {"places": 1.0},
+        },
         {"name": "topics", "control": "uniform"},
         {"name": "topics", "control": "shuffled"},
     ]
@@ -119,7 +132,7 @@ def test_the_result_and_the_report_are_whole(finished):
     result = read_json(folder.result)
     assert set(result["methods"]) == {
         "topics/size", "student-alone", "topics/size/student/w2-0.1",
-        "topics/size/permutation/w2-1", "topics/size/uniform", "topics/size/shuffled",
+        "topics/size/unbalanced/w2-1", "topics/size/uniform", "topics/size/shuffled",
     }  # fmt: skip
     assert {"prodlda", "student-pooled", "teacher/party-0"} <= set(result["references"])
     for name, one in (result["methods"] | result["references"]).items():
@@ -128,7 +141,7 @@ def test_the_result_and_the_report_are_whole(finished):
     assert all(0 < p["upload_error"]["upload_kl"] < 1 for p in result["parties"].values())
     assert "true_topics" in result["methods"]["topics/size"]
     assert len(set(result["hashes"]["student"].values())) == len(result["methods"])
-    losses = result["methods"]["topics/size/permutation/w2-1"]["loss"]
+    losses = result["methods"]["topics/size/unbalanced/w2-1"]["loss"]
     assert set(losses) == {"reconstruction", "kl", "cross_entropy", "transport", "proportions"}
     assert "transport" in result["methods"]["topics/size/student/w2-0.1"]["loss"]
     assert done.report.read_text(encoding="utf-8").startswith("<!doctype html>")
