@@ -18,7 +18,7 @@ from clients.public_sets import PUBLIC_SETS, public_texts, store_block
 from fedkd.coding import stored_dtype
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
-from fedkd.files import read_rows
+from fedkd.files import count_rows, read_rows
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
@@ -63,7 +63,7 @@ class Party:
         """Return what the server needs to know before it asks."""
         return {
             "party": self.card.name,
-            "rows": len(self.private_rows("private")["text"]),
+            "rows": count_rows(self._private_file("private")),
             "label_id": self.label_id,
             "teacher": self.card.teacher.model,
         }
@@ -288,12 +288,15 @@ class Party:
 
     def private_rows(self, name: str) -> dict[str, list[Any]]:
         """Return the party's own rows, ``private`` or ``test``; for its own handlers alone."""
+        return read_rows(self._private_file(name))
+
+    def _private_file(self, name: str) -> Path:
         path = self.folder / f"{name}.jsonl"
         if not path.is_file():
             raise DataError(
                 expected("party data", path.name, "exist", f"putting it into {self.card.name}")
             )
-        return read_rows(path)
+        return path
 
     def public_texts(self, name: str) -> list[str]:
         """Return the texts of a public set, ``transfer`` or ``test``."""
