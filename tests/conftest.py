@@ -13,6 +13,11 @@ if SHARED.is_dir():
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with real machines: those tests mostly wait, and the others fill the time."""
+    items.sort(key=lambda item: "test_remote" not in item.nodeid)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder of real data sets; the test is skipped where there is none."""

@@ -10,12 +10,12 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from clients.app import party_folder
-from clients.party import DELIVERED, open_party
+from clients.party import open_party
 from fedkd.deploy.init import init_deployment
 from fedkd.deploy.layout import agreed_scenario, lay_out_party, lay_out_server
 from fedkd.errors import DataError, DeployError, ModelError, PolicyError, ReleaseError
 from fedkd.files import read_json, read_rows
-from fedkd.party_card import read_card
+from fedkd.party_card import DELIVERED, read_card
 from fedkd.privacy.policy import read_policy
 from fedkd.privacy.settings import Terms
 from fedkd.release import fingerprint

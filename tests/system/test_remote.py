@@ -169,7 +169,8 @@ def test_wrong_authority_and_unknown_key_are_told(deployment: Deployment, tmp_pa
 def test_interrupted_command_stops_its_run(deployment: Deployment, remote: RunFolder) -> None:
     scenario = deployment.scenario.model_copy(update={"seeds": (0,)})
     file = write_scenario(deployment.root / "again.toml", scenario)
-    (remote.root / "DONE").rename(remote.root / "WAS-DONE")
+    for name in ("DONE", "round.json"):
+        (remote.root / name).rename(remote.root / f"was-{name}")
     command = [sys.executable, "-c", "from fedkd.cli import main; main()", "run", str(file)]
     command += ["--backend", "remote", "--server", deployment.address, "--ca", str(deployment.ca)]
     began = subprocess.Popen(
@@ -186,7 +187,7 @@ def test_interrupted_command_stops_its_run(deployment: Deployment, remote: RunFo
         assert began.returncode not in (0, None)
         assert "Traceback" not in told
         assert control.status(run) == "finished:stopped"
-    (remote.root / "WAS-DONE").rename(remote.root / "DONE")
+    (remote.root / "was-DONE").rename(remote.root / "DONE")
     assert not psutil.wait_procs(started, timeout=10)[1]
 
 

@@ -130,4 +130,5 @@ def test_shipped_scenario_mixes_three_kinds_of_teacher(bert, tmp_path):
     result = read_json(run_scenario(load_scenario(file, changes)).seeds[0].result)
     kinds = {party["teacher"] for party in result["parties"].values()}
     assert kinds == {"bow", "encoder", "transformer"}
-    assert result["methods"]["knot/sum/confidence"]["accuracy"] > 0.2
+    chance = 1 / len(result["labels"])
+    assert result["methods"]["knot/sum/confidence"]["accuracy"] > chance
