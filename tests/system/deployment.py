@@ -33,6 +33,7 @@ class Deployment:
     scenario: Scenario
     inline: RunFolder
     address: str
+    names: tuple[str, ...] = PARTIES
 
     @property
     def server(self) -> Path:
@@ -47,7 +48,7 @@ class Deployment:
 
     @property
     def folders(self) -> list[Path]:
-        return [*(self.party(name) for name in PARTIES), self.server]
+        return [*(self.party(name) for name in self.names), self.server]
 
 
 def free_ports(count: int) -> list[int]:
@@ -84,24 +85,27 @@ def processes_of(root: Path) -> list[psutil.Process]:
 
 @contextmanager
 def deployed(
-    base: Path, scenario: Scenario, private: RunFolder | None = None
+    base: Path,
+    scenario: Scenario,
+    private: RunFolder | None = None,
+    names: tuple[str, ...] = PARTIES,
 ) -> Iterator[Deployment]:
     """Deploy a scenario with the private rows of an inline run, made here unless it is given."""
     inline = private or run_scenario(scenario).seeds[0]
-    server_port, *node_ports = free_ports(1 + len(PARTIES))
+    server_port, *node_ports = free_ports(1 + len(names))
     root, file = base / "made", write_scenario(base / "small.toml", scenario)
-    init_deployment(root, PARTIES, "localhost", server_port, file)
-    for index, (name, port) in enumerate(zip(PARTIES, node_ports, strict=True)):
+    init_deployment(root, names, "localhost", server_port, file)
+    for index, (name, port) in enumerate(zip(names, node_ports, strict=True)):
         own = inline.party(index)
         settings = root / "parties" / name / "party.toml"
         text = settings.read_text().replace('path = ""', f'path = "{own / "private.jsonl"}"')
         text = text.replace(f"port = {9094 + index} ", f"port = {port} ")
         text = text.replace('# test = "test.csv"', f'test = "{own / "test.jsonl"}"')
         settings.write_text(text)
-    here = Deployment(root, load_scenario(file), inline, f"localhost:{server_port}")
+    here = Deployment(root, load_scenario(file), inline, f"localhost:{server_port}", names)
     try:
         bring_up(here.server)
-        bring_up(*(here.party(name) for name in PARTIES))
+        bring_up(*(here.party(name) for name in names))
         yield here
     finally:
         for folder in here.folders:
