@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from flwr.app import RecordDict
@@ -13,7 +11,6 @@ from clients.party import Party
 from clients.private_teacher import spent_in_training
 from fedkd.coding import code, said
 from fedkd.errors import BudgetError, PolicyError, expected
-from fedkd.files import read_rows
 from fedkd.privacy.accountant import Event, epsilon_pld, epsilon_rdp
 from fedkd.privacy.ledger import (
     FILE,
@@ -63,8 +60,7 @@ class Gate:
                     "request", kind, f"be one of {', '.join(terms.allowed)}", "another scenario"
                 )
             )
-        rows = _row_count(self.party.folder / "private.jsonl")
-        check_terms(terms, rows)
+        check_terms(terms, self.party.rows)
         if kind == "train" and terms.mechanism.name == "dp-sgd":
             self._afford(spent_in_training(self.party, terms))
         if kind in _ASKING:
@@ -261,12 +257,3 @@ def gate_of(party: Party) -> Gate:
 
 def _account_in(entry: Entry) -> Entry:
     return {key: entry[key] for key in Account().values()}
-
-
-def _row_count(path: Path) -> int:
-    return _count_rows(path, path.stat().st_mtime_ns) if path.is_file() else 0
-
-
-@lru_cache(maxsize=4096)
-def _count_rows(path: Path, modified: int) -> int:
-    return len(read_rows(path).get("text", ()))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from clients.further import further_values
 from clients.private_teacher import fit_private, private_answers
 from clients.public_sets import PUBLIC_SETS, public_texts, store_block
-from fedkd.coding import stored_dtype
+from fedkd.coding import stored_dtype, wide_dtype
 from fedkd.data.random_inputs import random_inputs
 from fedkd.errors import DataError, ReleaseError, expected
-from fedkd.files import count_rows, read_rows
+from fedkd.files import count_rows, read_rows, write_array, write_text
 from fedkd.metrics.scores import score
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
@@ -54,6 +54,11 @@ class Party:
         return read_policy(self.folder) or Terms()
 
     @property
+    def rows(self) -> int:
+        """How many private rows there are."""
+        return count_rows(self._private_file("private"))
+
+    @property
     def noise_key(self) -> NoiseKey:
         """What the party's protective noise is drawn from."""
         secret = own_secret(self.folder) if self.card.deployed else b""
@@ -63,7 +68,7 @@ class Party:
         """Return what the server needs to know before it asks."""
         return {
             "party": self.card.name,
-            "rows": count_rows(self._private_file("private")),
+            "rows": self.rows,
             "label_id": self.label_id,
             "teacher": self.card.teacher.model,
         }
@@ -77,7 +82,7 @@ class Party:
         figures = self.folder / "teacher.json"
         if not figures.is_file():
             history = self._fit_teacher()
-            _write_whole(figures, json.dumps(history).encode())
+            write_text(figures, json.dumps(history))
         values: Figures = json.loads(figures.read_text(encoding="utf-8"))
         return values
 
@@ -112,11 +117,7 @@ class Party:
         """Store a block of the consensus on the labels of the transfer rows; they may repeat."""
         block = unpack(str(fields["membership"]), len(self.card.labels))
         file = self._consensus(str(fields["name"])) / f"{int(fields['start']):012d}.npy"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            np.save(stream, block, allow_pickle=False)
-        partial.replace(file)
+        write_array(file, block)
         return {"rows": len(block)}
 
     def further(
@@ -190,7 +191,7 @@ class Party:
         if not own.get("text"):
             return {"rows": 0}
         with single_thread():
-            probs = training.predict(self._teacher(), own["text"])
+            probs = training.predict(self.teacher(), own["text"])
         labels = len(self.card.labels)
         cost = 1.0 - np.eye(labels)
         scores = score(probs, np.asarray(own["label"], np.int64), cost, None)
@@ -245,7 +246,8 @@ class Party:
         whole.save(self.folder / "teacher", self.card.labels)
         return {"epochs": len(history.held_out_loss) - 1, "rows": len(label)}
 
-    def _teacher(self) -> classifier.Classifier:
+    def teacher(self) -> classifier.Classifier:
+        """Return the trained teacher, for the party's own handlers alone."""
         if not (self.folder / "teacher.json").is_file():
             self.train()
         return classifier.load(self.folder / "teacher", cache=self.folder / "cache")
@@ -256,18 +258,18 @@ class Party:
         if not path.is_file():
             with single_thread():
                 shares = private_answers(self, self.terms, texts)
-                probs = training.predict(self._teacher(), texts) if shares is None else shares
-            _keep(path, probs.astype(dtype))
+                probs = training.predict(self.teacher(), texts) if shares is None else shares
+            write_array(path, probs.astype(dtype))
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
     def _fitted(self, question: Question, texts: Sequence[str]) -> NDArray[np.generic]:
         """Return the answer to a further question for all transfer rows, made once."""
-        dtype = "float32" if self.card.encoding == "float32" else "float16"
+        dtype = wide_dtype(self.card.encoding)
         path = self.folder / "answers" / f"{question.name}-{dtype}.npy"
         if not path.is_file():
             with single_thread():
-                values = further_values(self._teacher(), texts, question, self.card)
+                values = further_values(self.teacher(), texts, question, self.card)
             with np.errstate(over="ignore"):
                 encoded = values.astype(dtype)
             if not np.isfinite(encoded).all():
@@ -277,7 +279,7 @@ class Party:
                         f"fit {dtype}", "release.encoding = 'float32'",
                     )
                 )  # fmt: skip
-            _keep(path, encoded)
+            write_array(path, encoded)
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
@@ -306,16 +308,3 @@ class Party:
 def open_party(folder: Path) -> Party:
     """Return the party whose folder this is."""
     return Party(folder, read_card(folder))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
-def _keep(path: Path, array: NDArray[np.generic]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, array, allow_pickle=False)
-    partial.replace(path)

@@ -26,7 +26,7 @@ def probe(folder: Path, texts: Sequence[str]) -> NDArray[np.generic]:
     own = party.terms.mechanism
     with single_thread():
         votes = private_answers(party, party.terms, texts)
-        probs = training.predict(party._teacher(), texts) if votes is None else votes
+        probs = training.predict(party.teacher(), texts) if votes is None else votes
     dtype = "float32" if party.card.encoding == "float32" else "float16"
     encoded = probs.astype(dtype)
     if own.name in ("none", "dp-sgd"):
@@ -39,5 +39,5 @@ def probe_embeddings(folder: Path, texts: Sequence[str], split: Split) -> NDArra
     """Return texts (n, D) in the space in which the party releases embeddings."""
     party = open_party(folder)
     with single_thread():
-        teacher = party._teacher()
+        teacher = party.teacher()
         return prepared(embed(teacher, texts), head_weights(teacher), split)

@@ -8,12 +8,11 @@ a refusal, for two answers under one mask, or both shares of one party, would op
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from clients.gate import gate_of
 from clients.party import Party
 from fedkd.encoding import decode
 from fedkd.errors import ReleaseError, expected
+from fedkd.files import write_secret
 from fedkd.methods.weights import Scheme
 from fedkd.privacy import masking
 from fedkd.privacy.secret_shares import split_secret
@@ -59,8 +59,7 @@ class Session:
         """Return the private keys ``mask`` and ``seal`` and the seed ``self``, made once."""
         file = self._folder / "secrets.json"
         if not file.is_file():
-            made = {name: masking.new_secret().hex() for name in ("mask", "seal", "self")}
-            self._write(file, made)
+            _write(file, {name: masking.new_secret().hex() for name in ("mask", "seal", "self")})
         return {name: bytes.fromhex(value) for name, value in _read(file).items()}
 
     def public(self) -> Text:
@@ -72,7 +71,7 @@ class Session:
         """Write down what is agreed to; raise :class:`ReleaseError` where it was something else."""
         file = self._folder / f"{name}.json"
         if not file.is_file():
-            self._write(file, terms)
+            _write(file, terms)
         known: dict[str, Any] = _read(file)
         if known != terms:
             raise ReleaseError(
@@ -92,7 +91,7 @@ class Session:
         """Return what ``make`` gave the first time, from disk ever after."""
         file = self._folder / f"{name}.json"
         if not file.is_file():
-            self._write(file, make())
+            _write(file, make())
         found: dict[str, Any] = _read(file)
         return found
 
@@ -108,15 +107,6 @@ class Session:
     @property
     def _folder(self) -> Path:
         return self.party.folder / "secure" / self.name
-
-    def _write(self, file: Path, values: dict[str, Any]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            json.dump(values, out, sort_keys=True)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(file)
 
 
 def refuse_single(party: Party, action: str) -> None:
@@ -178,8 +168,8 @@ def masked_answer(party: Party, fields: Fields) -> Release:
         raise ReleaseError(
             expected("sharers", names, f"be at least {least} of the roster, this one too", "them")
         )
-    scheme: Scheme = str(fields["weights"])  # type: ignore[assignment]
-    share = int(party.describe()["rows"]) / int(fields["total"])
+    scheme = _scheme(str(fields["weights"]))
+    share = party.rows / int(fields["total"])
     if not 0 < share <= 1:
         raise ReleaseError(expected("total", fields["total"], "hold this party's rows", "the sum"))
     session.fixed("sum", {"sharers": names, "weights": scheme, "total": int(fields["total"])})
@@ -242,6 +232,18 @@ def give_shares(party: Party, fields: Fields) -> Text:
             share = json.loads(masking.unseal(session.sealing_key(name), data, bound))
         given[name] = share["self" if name in alive else "mask"]
     return {"shares": json.dumps(given, sort_keys=True)}
+
+
+def _scheme(name: str) -> Scheme:
+    for scheme in get_args(Scheme):
+        if scheme == name:
+            found: Scheme = scheme
+            return found
+    raise ReleaseError(expected("weights", name, f"be one of {get_args(Scheme)}", "'size'"))
+
+
+def _write(file: Path, values: dict[str, Any]) -> None:
+    write_secret(file, json.dumps(values, sort_keys=True).encode())
 
 
 def _read(file: Path) -> dict[str, Any]:

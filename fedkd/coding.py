@@ -30,6 +30,11 @@ def stored_dtype(encoding: Encoding) -> str:
     return "float16" if encoding == "float16" else "float32"
 
 
+def wide_dtype(encoding: Encoding) -> str:
+    """Return the dtype of answers that are not probabilities, which codes cannot carry."""
+    return "float32" if encoding == "float32" else "float16"
+
+
 def said(mechanism: str, encoding: Encoding, top: int) -> str:
     """Return what was done to the values, with what a lossy encoding does to them."""
     if encoding not in LOSSY:

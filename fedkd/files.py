@@ -47,6 +47,27 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     temporary.replace(path)
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an npy file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    temporary.replace(path)
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read from its first byte on, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
 def append_json(path: Path, record: Mapping[str, Any]) -> None:
     """Append one line of JSON; a line torn by a kill is closed first."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,19 @@ from numpy.typing import NDArray
 
 from fedkd.coding import as_stored
 from fedkd.errors import ReleaseError, expected
-from fedkd.files import append_json, read_json_lines, write_text
+from fedkd.files import write_array, write_text
 from fedkd.intake import Intake
-from fedkd.privacy.ledger import release_digest
 from fedkd.release import Release, check_release
+from server.received import Received, Rows, cut
 
-Rows = tuple[int, int]
-RECEIVED = "received.jsonl"
+Record = Callable[[], None]
 WIDEST_VALUE = 8
 FRAMING = 4096
 Stored = np.memmap[tuple[int, ...], np.dtype[np.generic]]
+
+
+def nothing() -> None:
+    """Enter nothing into a ledger."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,16 @@ class Receiver:
     rows: int
     labels: int
     block_rows: int
-    _have: dict[str, set[Rows]] = field(default_factory=dict)
+
+    @cached_property
+    def received(self) -> Received:
+        """What has come so far."""
+        return Received(self.folder, cut(self.rows, self.block_rows))
 
     @property
     def blocks(self) -> tuple[Rows, ...]:
         """The slices that are asked for, in order."""
-        step = self.block_rows
-        return tuple((s, min(s + step, self.rows)) for s in range(0, self.rows, step))
+        return self.received.blocks
 
     def block_bytes(self, rows: Rows) -> int:
         """Return the most bytes that an honest answer for these rows can take on the wire."""
@@ -48,22 +55,18 @@ class Receiver:
 
     def delivered(self, party: str) -> set[Rows]:
         """Return the blocks that this party has delivered, in this run or before it stopped."""
-        if party not in self._have:
-            entries = read_json_lines(self.folder / party / RECEIVED)
-            self._have[party] = {(e["rows"][0], e["rows"][1]) for e in entries}
-        return self._have[party]
+        return self.received.of(party)
 
     def missing(self, party: str) -> tuple[Rows, ...]:
         """Return the blocks that this party has not delivered yet, in order."""
-        have = self.delivered(party)
-        return tuple(block for block in self.blocks if block not in have)
+        return self.received.missing(party)
 
     def accept(
         self,
         party: str,
         release: Release,
         rows: Rows,
-        record: Callable[[], None] = lambda: None,
+        record: Record = nothing,
     ) -> None:
         """Check a block of probabilities, ``record`` it and store it.
 
@@ -77,8 +80,7 @@ class Receiver:
             rows=rows,
             labels=self.labels,
         )
-        if rows in self.delivered(party) or rows not in self.blocks:
-            raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
+        self.received.check_missing(party, rows)
         probs = as_stored(release.arrays)
         target = self._open(party, probs)
         if target.dtype != probs.dtype:
@@ -93,12 +95,10 @@ class Receiver:
         record()
         target[rows[0] : rows[1]] = probs
         target.flush()
-        entry = {"rows": list(rows), "sha256": release_digest(release)}
-        append_json(self.folder / party / RECEIVED, entry)
-        self.delivered(party).add(rows)
+        self.received.add(party, rows, release)
 
     def accept_bias(
-        self, party: str, release: Release, inputs: int, record: Callable[[], None] = lambda: None
+        self, party: str, release: Release, inputs: int, record: Record = nothing
     ) -> None:
         """Check a bias vector, ``record`` and store it; raises :class:`ReleaseError`."""
         check_release(
@@ -110,11 +110,7 @@ class Receiver:
             labels=self.labels,
         )
         record()
-        folder = self.folder / party
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / ".bias.partial.npy"
-        np.save(partial, release.arrays["bias"], allow_pickle=False)
-        partial.replace(folder / "bias.npy")
+        write_array(self.folder / party / "bias.npy", release.arrays["bias"])
 
     def has_bias(self, party: str) -> bool:
         """Whether the bias vector of this party is stored."""

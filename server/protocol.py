@@ -15,7 +15,8 @@ from fedkd.progress import Progress
 from fedkd.release import fingerprint
 from fedkd.run.folder import RunFolder
 from fedkd.run.wire import Scalar, content_release, description_facts, metrics_figures
-from server.intake import Receiver, Rows
+from server.intake import Receiver
+from server.received import Rows
 from server.rounds import Request, Rounds, require_quorum, wait_for_nodes
 
 Figures = dict[str, float]

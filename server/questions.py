@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from flwr.app import RecordDict
 
 from fedkd.errors import ReleaseError, expected
-from fedkd.files import append_json, read_json_lines
 from fedkd.intake import Intake
-from fedkd.privacy.ledger import release_digest
 from fedkd.release import WIDEST_EMBEDDING, Release, check_release
 from fedkd.run.wire import Scalar, content_release
 from fedkd.subclass.question import Question, pack
-from server.intake import FRAMING, WIDEST_VALUE, Receiver, Rows
+from server.intake import FRAMING, WIDEST_VALUE, Receiver, Record, nothing
 from server.protocol import ask_each, only_figures
+from server.received import Received, Rows
 from server.rounds import Request, Rounds, require_quorum
 
 
@@ -27,7 +27,12 @@ class Gathering:
 
     question: Question
     receiver: Receiver
-    _have: dict[str, set[Rows]] = field(default_factory=dict)
+
+    @cached_property
+    def received(self) -> Received:
+        """What has come so far."""
+        log = f"received-{self.question.name}.jsonl"
+        return Received(self.receiver.folder, self.receiver.blocks, log)
 
     def block_bytes(self, rows: Rows) -> int:
         """Return the most bytes that an honest answer for these rows can take on the wire."""
@@ -38,17 +43,14 @@ class Gathering:
 
     def missing(self, party: str) -> tuple[Rows, ...]:
         """Return the blocks that this party has not delivered yet, in order."""
-        if party not in self._have:
-            entries = read_json_lines(self._log(party))
-            self._have[party] = {(e["rows"][0], e["rows"][1]) for e in entries}
-        return tuple(block for block in self.receiver.blocks if block not in self._have[party])
+        return self.received.missing(party)
 
     def accept(
         self,
         party: str,
         release: Release,
         rows: Rows,
-        record: Callable[[], None] = lambda: None,
+        record: Record = nothing,
     ) -> None:
         """Check a block, ``record`` it and store it; raises :class:`ReleaseError`."""
         kind = self.question.kind
@@ -61,9 +63,7 @@ class Gathering:
             labels=self.receiver.labels,
             subclasses=self.question.columns,
         )
-        if rows not in self.missing(party):
-            raise ReleaseError(expected("rows", rows, "be missing", "answering each block once"))
-        record()
+        self.received.check_missing(party, rows)
         values = release.arrays[kind]
         path = self.receiver.folder / party / f"{self.question.name}.npy"
         if not path.is_file():
@@ -76,13 +76,10 @@ class Gathering:
                     f"stay {(stored.shape[1:], stored.dtype.name)}", "one answer for all blocks",
                 )
             )  # fmt: skip
+        record()
         stored[rows[0] : rows[1]] = values
         stored.flush()
-        append_json(self._log(party), {"rows": list(rows), "sha256": release_digest(release)})
-        self._have[party].add(rows)
-
-    def _log(self, party: str) -> Path:
-        return self.receiver.folder / party / f"received-{self.question.name}.jsonl"
+        self.received.add(party, rows, release)
 
 
 def ask_further(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,17 @@ import numpy as np
 from flwr.app import RecordDict
 
 from fedkd.errors import QuorumError, ReleaseError, expected
-from fedkd.files import append_json, read_json, read_json_lines, write_json
+from fedkd.files import append_json, read_json, write_array, write_json
 from fedkd.intake import FLOOR
 from fedkd.methods.weights import Scheme
 from fedkd.privacy import masking
-from fedkd.privacy.ledger import release_digest
 from fedkd.privacy.masking import SUM
 from fedkd.privacy.secret_shares import join_shares
 from fedkd.release import check_release
 from fedkd.run.wire import Scalar, content_release, description_facts
-from server.intake import FRAMING, RECEIVED, Receiver, Rows
+from server.intake import FRAMING, Receiver
 from server.protocol import Answers, Terms, ask_each, prepare_parties
+from server.received import RECEIVED, Received, Rows
 from server.rounds import Request, Rounds, require_quorum
 from server.secure_replies import Check, check_given, check_keys, check_sealed
 
@@ -120,7 +120,7 @@ class Sitting:
         total = sum(self.sizes[party] for party in sharers)
         alive = list(sharers)
         for block in self.receiver.blocks:
-            waiting = [party for party in alive if block not in self._have(party)]
+            waiting = [party for party in alive if block not in self._received.of(party)]
             fields: dict[str, Scalar] = {
                 "session": self.name,
                 "set": self.set_name,
@@ -144,11 +144,11 @@ class Sitting:
             ]
             title = f"masked answers for {self.set_name} rows {block[0]}–{block[1]}"
             ask_each(self.rounds, requests, self._storing(block), title)
-            alive = [party for party in alive if block in self._have(party)]
+            alive = [party for party in alive if block in self._received.of(party)]
         self._enough("masked answers", alive, masking.majority(roster))
         return {"parties": alive}
 
-    def _storing(self, block: Rows) -> Any:
+    def _storing(self, block: Rows) -> Callable[[Request, RecordDict], None]:
         def accept(request: Request, content: RecordDict) -> None:
             release = content_release(content, request.identifier)
             check_release(
@@ -159,20 +159,17 @@ class Sitting:
                 rows=block,
                 labels=self.receiver.labels,
             )
-            if block in self._have(request.party):
-                raise ReleaseError(expected("rows", block, "be missing", "answering once"))
+            self._received.check_missing(request.party, block)
             self.rounds.enter(request, content)
-            folder = self.home / "masked" / request.party
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / f"{block[0]:012d}.npy", release.arrays["masked"], allow_pickle=False)
-            entry = {"rows": list(block), "sha256": release_digest(release)}
-            append_json(folder / RECEIVED, entry)
+            folder = self._received.folder / request.party
+            write_array(folder / f"{block[0]:012d}.npy", release.arrays["masked"])
+            self._received.add(request.party, block, release)
 
         return accept
 
-    def _have(self, party: str) -> set[Rows]:
-        entries = read_json_lines(self.home / "masked" / party / RECEIVED)
-        return {(e["rows"][0], e["rows"][1]) for e in entries}
+    @cached_property
+    def _received(self) -> Received:
+        return Received(self.home / "masked", self.receiver.blocks)
 
     def _open(
         self, keys: Mapping[str, Any], shares: Mapping[str, Any], alive: Sequence[str]
@@ -209,7 +206,7 @@ class Sitting:
         for start, stop in self.receiver.blocks:
             total = np.zeros((stop - start, labels + 1), np.uint32)
             for party in alive:
-                total += np.load(self.home / "masked" / party / f"{start:012d}.npy")
+                total += np.load(self._received.folder / party / f"{start:012d}.npy")
             bare = masking.unmask(total, start, [secrets[p] for p in alive], silent)
             mixed = masking.mixture(bare)
             # So that the intake's own floor gives back what the parties' floors made.
@@ -223,7 +220,7 @@ class Sitting:
         folder = self.receiver.folder / SUM
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        np.save(folder / "probs.npy", probs, allow_pickle=False)
+        write_array(folder / "probs.npy", probs)
         for block in self.receiver.blocks:
             append_json(folder / RECEIVED, {"rows": list(block)})
         self.receiver.delivered(SUM).update(self.receiver.blocks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from fedkd.topics.asking import Arrays, load_arrays, read_words
 from fedkd.topics.method import TopicQuestion
 from fedkd.topics.release import Announced, check_summary, check_topics, check_words
 from fedkd.topics.vocabulary import unpack_words
-from server.intake import FRAMING, RECEIVED, Rows
-
-Record = Callable[[], None]
+from server.intake import FRAMING, Record
+from server.received import RECEIVED, Rows, cut
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class TopicStore:
     @property
     def blocks(self) -> tuple[Rows, ...]:
         """The slices that are asked for, in order."""
-        step = self.block_rows
-        return tuple((s, min(s + step, self.rows)) for s in range(0, self.rows, step))
+        return cut(self.rows, self.block_rows)
 
     def accept_words(self, party: str, release: Release, record: Record) -> None:
         """Check the words a party tells, ``record`` and store them.

@@ -89,7 +89,7 @@ def decoupled(outputs: Tensor, aim: Aim, rows: Tensor) -> Tensor:
     """
     if outputs.device.type != "cpu":
         return written_out(outputs, aim, rows)
-    found: Tensor = Decoupled.apply(outputs, aim, rows)  # type: ignore[no-untyped-call]
+    found: Tensor = Decoupled.apply(outputs, aim, rows)  # type: ignore[no-untyped-call]  # torch's
     return found
 
 

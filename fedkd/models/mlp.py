@@ -78,6 +78,8 @@ class Mlp(nn.Module):
 
     def __init__(self, columns: int, widths: Sequence[int], labels: int) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
         self.register_buffer("mean", torch.zeros(columns))
         self.register_buffer("scale", torch.ones(()))
         sizes = (columns, *widths)
@@ -88,7 +90,7 @@ class Mlp(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return logits (batch, labels)."""
-        standard = (vectors - self.mean) / self.scale  # type: ignore[operator]
+        standard = (vectors - self.mean) / self.scale
         logits: Tensor = self.out(self.hidden(standard))
         return logits
 
@@ -102,7 +104,7 @@ class MlpClassifier:
 
     def inputs(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors that the texts spell."""
-        return Vectors(read_vectors(texts, len(self.module.mean)))  # type: ignore[arg-type]
+        return Vectors(read_vectors(texts, len(self.module.mean)))
 
     def logits(self, inputs: Vectors, rows: Tensor | Rows) -> Tensor:
         """Return logits (batch, labels) float32 of the given row numbers."""
@@ -113,7 +115,7 @@ class MlpClassifier:
         """Write weights, label names and a README into ``folder``."""
         names = check_names(label_names, self.labels)
         linear = [m for m in self.module.hidden if isinstance(m, nn.Linear)]
-        values = {"columns": len(self.module.mean), "widths": [m.out_features for m in linear]}  # type: ignore[arg-type]
+        values = {"columns": len(self.module.mean), "widths": [m.out_features for m in linear]}
         write_card(folder, Card("mlp", names, values))
         write_weights(folder, self.module.state_dict())
 
@@ -132,8 +134,8 @@ def build_mlp(
         module = Mlp(known.shape[1], model.widths, labels)
     spread = known.std(axis=0, dtype=np.float64)
     unit = float(np.sqrt((spread[spread > 0] ** 2).mean())) if spread.any() else 1.0
-    module.mean.copy_(torch.from_numpy(known.mean(axis=0, dtype=np.float64)))  # type: ignore[operator]
-    module.scale.fill_(unit)  # type: ignore[operator]
+    module.mean.copy_(torch.from_numpy(known.mean(axis=0, dtype=np.float64)))
+    module.scale.fill_(unit)
     return MlpClassifier(labels, module)
 
 

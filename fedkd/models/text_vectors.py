@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from fedkd.errors import ModelError, expected
+from fedkd.files import write_array
 from fedkd.models.encoder import load_sentence_encoder
 from fedkd.release import fingerprint
 
@@ -59,7 +59,7 @@ def _cached(
     file = cache / f"{key}.npy"
     found = _mapped(file, len(texts))
     if found is None:
-        _write(file, _unit(compute()))
+        write_array(file, _unit(compute()))
         found = _mapped(file, len(texts))
     if found is None:
         raise ModelError(expected("cache", str(cache), "keep what is written", "another folder"))
@@ -102,11 +102,3 @@ def _mapped(file: Path, rows: int) -> Vectors | None:
         return None
     right = vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float16
     return vectors if right else None
-
-
-def _write(file: Path, vectors: Vectors) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        np.save(stream, vectors)
-    temporary.replace(file)

@@ -176,13 +176,13 @@ def build_network(shape: TopicShape, seed: int) -> TopicNetwork:
 
 def sparse_product(bags: Bags, matrix: Tensor) -> Tensor:
     """Return bags @ matrix, (documents, width), touching the non-zeros alone."""
-    product: Tensor = _SparseProduct.apply(matrix, bags)  # type: ignore[no-untyped-call]
+    product: Tensor = _SparseProduct.apply(matrix, bags)  # type: ignore[no-untyped-call]  # torch's
     return product
 
 
 def reconstruction(logits: Tensor, bags: Bags) -> Tensor:
     """Return −Σ x log softmax(logits), the log-probability gathered at the words that occur."""
-    loss: Tensor = _Reconstruction.apply(logits, bags)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Reconstruction.apply(logits, bags)  # type: ignore[no-untyped-call]  # torch's
     return loss
 
 

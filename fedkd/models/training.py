@@ -215,7 +215,7 @@ def _step(
     with _precision(classifier):
         logits = classifier.logits(inputs, rows)
     optimizer.zero_grad()
-    loss(logits.float(), torch.from_numpy(rows)).backward()  # type: ignore[no-untyped-call]
+    loss(logits.float(), torch.from_numpy(rows)).backward()  # type: ignore[no-untyped-call]  # torch's
     optimizer.step()
 
 

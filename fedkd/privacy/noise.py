@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 from scipy.special import ndtri
+
+from fedkd.files import write_secret
 
 Floats = NDArray[np.float64]
 KEY_FILE = "noise.key"
@@ -70,11 +71,5 @@ def own_secret(folder: Path) -> bytes:
     """Return the secret in a deployed party's folder, made on first use for its owner's eyes."""
     file = folder / KEY_FILE
     if not file.is_file():
-        partial = file.with_suffix(".partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_bytes(32))
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+        write_secret(file, secrets.token_bytes(32))
     return file.read_bytes()

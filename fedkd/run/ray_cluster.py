@@ -129,7 +129,7 @@ def check_cluster(resources: Resources) -> None:
     Also where memory is the scarcest resource: Flower counts places by cores and GPUs alone, and
     the actors without memory would never start.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
     asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory or 0) * _GB}
     keys = {"CPU": "cpus", "GPU": "gpus", "memory": "memory"}
     for name, each in asked.items():

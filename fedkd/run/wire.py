@@ -93,7 +93,7 @@ def content_release(content: RecordDict, request_id: str) -> Release:
     try:
         epsilon = str(facts["epsilon_spent"])
         answered = str(facts["request_id"])
-        kind: ReleaseKind = str(facts["kind"])  # type: ignore[assignment]
+        kind: ReleaseKind = str(facts["kind"])  # type: ignore[assignment]  # intakes check it
         release = Release(
             kind=kind,
             arrays={name: array.numpy() for name, array in content.array_records[ARRAYS].items()},

@@ -105,7 +105,7 @@ def soft_cross_entropy(
 ) -> Tensor:
     """Return −Σ_d u_d Σ_v q_dv log softmax(l_d/T)_v; ``words`` q (documents, words) ≥ 0."""
     u = logits.new_ones(len(logits)) if weights is None else weights.to(logits.dtype)
-    found: Tensor = _SoftCrossEntropy.apply(logits, words, temperature, u[:, None])  # type: ignore[no-untyped-call]
+    found: Tensor = _SoftCrossEntropy.apply(logits, words, temperature, u[:, None])  # type: ignore[no-untyped-call]  # torch's
     return found
 
 

@@ -97,7 +97,7 @@ def test_full_disk_is_told_and_nothing_is_lost(whole, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("server.intake.append_json", full)
+        patch.setattr("server.received.append_json", full)
         with pytest.raises(OSError, match="No space left"):
             run_scenario(scenario)
     same(whole, run_scenario(scenario).seeds[0])
