@@ -93,7 +93,7 @@ def _usage_plot(usage: np.ndarray[Any, Any], heads: list[str], labels: list[str]
             draw_one(panel, label)
 
     shown = range(min(4, len(labels)))
-    height = 0.8 + 0.25 * len(heads)
+    height = max(1.5, 0.8 + 0.25 * len(heads))
     return draw_svg("subclass-usage", "Use of each subclass", (10, height), draw)
 
 
@@ -111,7 +111,8 @@ def _plane_plot(points: np.ndarray[Any, Any], arrows: np.ndarray[Any, Any]) -> s
                 "", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.6}
             )
             panel.text(1.1 * x, 1.1 * y, str(number + 1), color=INK, ha="center", va="center")
-        panel.set(xticks=[], yticks=[], aspect="equal")
+        edge = (-1.15 * reach, 1.15 * reach)
+        panel.set(xticks=[], yticks=[], xlim=edge, ylim=edge, aspect="equal")
         panel.set_xlabel("first axis", color=MUTED)
         panel.set_ylabel("second axis", color=MUTED)
 

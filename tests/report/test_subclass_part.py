@@ -14,7 +14,7 @@ from fedkd.methods.method import Targets
 from fedkd.models.heads import Layout
 from fedkd.report.folder import load_results
 from fedkd.report.page import render_page
-from fedkd.report.subclasses import subclasses
+from fedkd.report.subclasses import _plane_plot, subclasses
 from fedkd.run.folder import RunFolder
 from fedkd.scenario import Labels
 from fedkd.transport.ground_cost import label_space
@@ -102,3 +102,10 @@ def test_vectors_are_no_examples(tmp_path):
     write_subclasses(RunFolder(tmp_path), "lelp", targets(1), ("one", "two"), [])
     facts = read_json(tmp_path / "subclasses" / "lelp.json")
     assert facts["heads"] == ["all teachers"] and facts["examples"] == [[], []]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("spread", [1.0, 1e-9, 0.0])
+def test_the_plane_is_drawn_however_little_the_rows_differ(spread):
+    points = np.column_stack([spread * np.eye(2)[[0, 1, 0]], [0, 1, 2]])
+    assert "<svg" in _plane_plot(points, np.eye(3)[:, :2])
