@@ -28,7 +28,7 @@ from fedkd.models.folder import (
     write_card,
     write_weights,
 )
-from fedkd.models.inputs import Rows, as_rows, reading_batches
+from fedkd.models.inputs import Rows, Vectors, as_rows, reading_batches
 from fedkd.models.pretrained import (
     load_config,
     load_model,
@@ -43,22 +43,6 @@ from fedkd.scenario import Model
 from fedkd.seeds import seed_for
 
 READING_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Sentence embeddings (n, dim) float32."""
-
-    vectors: NDArray[np.float32]
-
-    lengths: None = None
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def batch(self, rows: Rows) -> dict[str, Tensor]:
-        """Return ``vectors`` (batch, dim)."""
-        return {"vectors": torch.from_numpy(self.vectors[rows])}
 
 
 @dataclass(frozen=True)
@@ -198,16 +182,16 @@ class EncoderClassifier:
     module: Head
     cache: Path | None = None
 
-    def inputs(self, texts: Sequence[str]) -> Embeddings:
+    def inputs(self, texts: Sequence[str]) -> Vectors:
         """Return the texts' embeddings, from the cache where they are there."""
-        return Embeddings(self.encoder.encode(texts, self.cache))
+        return Vectors(self.encoder.encode(texts, self.cache))
 
-    def logits(self, inputs: Embeddings, rows: Tensor | Rows) -> Tensor:
+    def logits(self, inputs: Vectors, rows: Tensor | Rows) -> Tensor:
         """Return logits (batch, labels) float32 of the given row numbers."""
         logits: Tensor = self.module(**inputs.batch(as_rows(rows)))
         return logits
 
-    def embeddings(self, inputs: Embeddings, rows: Tensor | Rows) -> Tensor:
+    def embeddings(self, inputs: Vectors, rows: Tensor | Rows) -> Tensor:
         """Return hidden activations (batch, hidden), or (batch, dim) for a linear head."""
         return self.module.embed(**inputs.batch(as_rows(rows)))
 

@@ -30,6 +30,22 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """Rows that are vectors already, (n, D) float32: given so, or embeddings of texts."""
+
+    values: NDArray[np.float32]
+
+    lengths: None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self, rows: Rows) -> dict[str, Tensor]:
+        """Return ``vectors`` (batch, D)."""
+        return {"vectors": torch.from_numpy(self.values[rows])}
+
+
+@dataclass(frozen=True)
 class Subset:
     """Some rows of featurised texts, numbered anew from 0."""
 

@@ -23,24 +23,8 @@ from fedkd.models.folder import (
     write_card,
     write_weights,
 )
-from fedkd.models.inputs import Rows, as_rows
+from fedkd.models.inputs import Rows, Vectors, as_rows
 from fedkd.seeds import seed_for
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """Input vectors (n, D) float32."""
-
-    values: NDArray[np.float32]
-
-    lengths: None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def batch(self, rows: Rows) -> dict[str, Tensor]:
-        """Return ``vectors`` (batch, D)."""
-        return {"vectors": torch.from_numpy(self.values[rows])}
 
 
 def read_vectors(texts: Sequence[str], width: int | None = None) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Message, MetricRecord
+from flwr.app import MetricRecord
 from flwr.clientapp import ClientApp
 
 from clients.app import guarded
@@ -25,7 +25,7 @@ from fedkd.run.wire import (
     request_content,
     request_fields,
 )
-from tests.system.small import small
+from tests.system.small import Recorder, small
 
 FIGURES = {"rows", "epochs", "accuracy", "macro_f1", "nll", "ece"}
 REQUEST_FIELDS = {
@@ -36,17 +36,11 @@ REQUEST_FIELDS = {
 @pytest.fixture(scope="module")
 def traffic(tmp_path_factory):
     """Every message of one run, as the bytes that crossed."""
-    messages: list[tuple[str, str, int, bytes]] = []
-
-    def tap(direction: str, message: Message, data: bytes) -> None:
-        node = message.metadata
-        party = node.dst_node_id if direction == "down" else node.src_node_id
-        messages.append((direction, node.message_type, party, data))
-
+    recorder = Recorder()
     methods = [{"name": "knot", "weights": "bias"}, {"name": "cross-entropy"}]
     scenario = small(tmp_path_factory.mktemp("wire"), method=methods)
-    finished = run_scenario(scenario, tap=tap)
-    return finished.seeds[0], messages
+    finished = run_scenario(scenario, tap=recorder)
+    return finished.seeds[0], recorder.messages
 
 
 def test_replies_are_releases_figures_or_descriptions(traffic):

@@ -11,16 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from flwr.app import Message
 
 from fedkd.files import read_json
 from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
-from tests.system.small import small
-
-
-class PowerCutError(BaseException):
-    """Ends the run as nothing may catch it."""
+from tests.system.small import PowerCutError, power_cut, small
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +32,8 @@ def same(one: RunFolder, two: RunFolder) -> None:
 @pytest.mark.parametrize("message", [0, 5, 12, 17, 25, 60, 90])
 def test_server_dies_between_two_messages(message, whole, tmp_path):
     scenario = small(tmp_path)
-    left = [message]
-
-    def tap(direction: str, sent: Message, data: bytes) -> None:
-        if left[0] == 0:
-            raise PowerCutError
-        left[0] -= 1
-
     with pytest.raises(PowerCutError):
-        run_scenario(scenario, tap=tap)
+        run_scenario(scenario, tap=power_cut(message))
     assert not RunFolder(scenario.folder(0)).done
     same(whole, run_scenario(scenario).seeds[0])
 

@@ -21,7 +21,7 @@ from fedkd.run.wire import content_release, decode_content, request_fields
 from fedkd.scenario_file import load_scenario
 from fedkd.subclass.question import question_name
 from fedkd.subclass.split import Split
-from tests.system.small import small
+from tests.system.small import Recorder, small
 
 BOW = {"model": "bow", "hidden": 16, "epochs": 3}
 DESIGNS = ["a0", "a1", "a2", "b1", "b2"]
@@ -42,15 +42,9 @@ def lelp(out: Path, **changes):
 
 @pytest.fixture(scope="module")
 def traffic(tmp_path_factory):
-    messages: list[tuple[str, str, int, bytes]] = []
-
-    def tap(direction: str, message: Message, data: bytes) -> None:
-        node = message.metadata
-        party = node.dst_node_id if direction == "down" else node.src_node_id
-        messages.append((direction, node.message_type, party, data))
-
-    finished = run_scenario(lelp(tmp_path_factory.mktemp("lelp")), tap=tap)
-    return finished.seeds[0], messages
+    recorder = Recorder()
+    finished = run_scenario(lelp(tmp_path_factory.mktemp("lelp")), tap=recorder)
+    return finished.seeds[0], recorder.messages
 
 
 def test_every_design_ends_in_a_student(traffic):

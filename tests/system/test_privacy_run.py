@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Message
 from typer.testing import CliRunner
 
 from fedkd.cli import app
@@ -20,16 +19,12 @@ from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.wire import content_release, decode_content
 from fedkd.scenario import Scenario
-from tests.system.small import small, write_scenario
+from tests.system.small import PowerCutError, power_cut, small, write_scenario
 
 CAP = 3.0
 DELTA = 1e-5
 ONE_METHOD = [{"name": "cross-entropy"}]
 QUICK = {"model": "bow", "epochs": 1}
-
-
-class PowerCutError(BaseException):
-    """Ends the run as nothing may catch it."""
 
 
 def capped(out: Path) -> Scenario:
@@ -88,15 +83,8 @@ def test_a_capped_party_stops_at_the_right_request_and_the_others_go_on(whole):
 @pytest.mark.parametrize("message", [14, 18, 25])
 def test_killed_and_resumed_it_stays_below_the_cap(message, whole, tmp_path):
     scenario = capped(tmp_path)
-    left = [message]
-
-    def tap(direction: str, sent: Message, data: bytes) -> None:
-        if left[0] == 0:
-            raise PowerCutError
-        left[0] -= 1
-
     with pytest.raises(PowerCutError):
-        run_scenario(scenario, tap=tap)
+        run_scenario(scenario, tap=power_cut(message))
     folder = run_scenario(scenario).seeds[0]
     assert 0 < spent(folder) == spent(whole) < CAP
     assert read_json(folder.result)["hashes"] == read_json(whole.result)["hashes"]
