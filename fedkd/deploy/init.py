@@ -29,10 +29,11 @@ from fedkd.deploy.settings import (
     flower_release,
     join_address,
 )
+from fedkd.deploy.terms import check_deployable
 from fedkd.errors import DeployError, expected
 from fedkd.files import slug
-from fedkd.methods import parse_methods
 from fedkd.privacy.policy import FILE as POLICY_FILE
+from fedkd.run.checks import check_methods
 from fedkd.scenario import Scenario
 from fedkd.scenario_file import load_scenario
 
@@ -50,7 +51,8 @@ def init_deployment(
     """
     _check(folder, parties, host, port)
     scenario = load_scenario(scenario_file)
-    parse_methods(scenario.method)
+    check_methods(scenario)
+    check_deployable(scenario)
     check_count(scenario, tuple(parties))
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -104,14 +106,14 @@ def _write_all(
         public = make_node_key(home / "node.key", name)
         for folder in (home / "node.pub", root / "server" / "nodes" / f"{name}.pub"):
             folder.write_bytes(public)
-        teacher = scenario.teacher.for_party(index, name).model_dump(exclude_none=True)
         facts = {
             "name": name,
             "unit": slug(name),
             "server": address,
             "port": FIRST_NODE_PORT + index,
             "flower": flower_release(),
-            "teacher": tomli_w.dumps({"teacher": teacher}).strip(),
+            "topics": scenario.topics is not None,
+            "model": _model_table(scenario, index, name),
         }
         _render(home / PARTY_FILE, "party.toml", facts)
         _render(home / POLICY_FILE, "policy.toml", facts)
@@ -132,6 +134,14 @@ def _write_all(
         "expires": expires.date().isoformat(),
     }
     _render(root / "README.md", "README.md", facts)
+
+
+def _model_table(scenario: Scenario, index: int, name: str) -> str:
+    """Return the table of ``party.toml`` with the model that the scenario gives this party."""
+    topics, table = scenario.topics, "teacher" if scenario.topics is None else "topics"
+    teacher = scenario.teacher if topics is None else topics.teacher
+    values = teacher.for_party(index, name).model_dump(exclude_none=True)
+    return tomli_w.dumps({table: values}).strip()
 
 
 def _write_server(root: Path, server: tuple[str, int], parties: Sequence[str]) -> None:
