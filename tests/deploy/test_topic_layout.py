@@ -118,11 +118,10 @@ def test_apart_they_answer_with_the_bytes_of_the_simulation(tmp_path: Path, deli
     assert answers
     for answer in answers:
         assert arrays(run.intake / answer) == arrays(inline.intake / answer)
-    one = result["methods"]["topics/size"]
-    assert one["perplexity"] == pytest.approx(other["methods"]["topics/size"]["perplexity"])
-    assert (
-        one["true_topics"]["overlap"] == other["methods"]["topics/size"]["true_topics"]["overlap"]
-    )
+    one, two = (found["methods"]["topics/size"] for found in (result, other))
+    assert one["true_topics"] == two["true_topics"]
+    # The draws behind it go by the order of the held-out documents.
+    assert one["perplexity"] == pytest.approx(two["perplexity"], rel=0.01)
     assert "lda" not in result["references"] and "companions (lda)" in str(result["warnings"])
     assert write_topic_report(run.root.parent).is_file()
     assert not list((folder / "server").rglob("private.jsonl"))
@@ -212,7 +211,7 @@ def test_raw_texts_become_words_as_the_public_ones_do(tmp_path: Path) -> None:
     folder = deployment_of(tmp_path, scenario, None)
     party = folder / "parties" / "party-0"
     (party / "own.csv").write_text(
-        "text\nThe CAFÉS and a Zeppelin\n42!\nThe zeppelin, loud\nLoud?\n"
+        "text\nThe CAFÉS and a Zeppelin\n42!\nThe zeppelin; loud\nLoud?\n"
     )
     set_data(party, "own.csv")
     notes = lay_out_party(party)
