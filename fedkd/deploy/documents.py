@@ -91,14 +91,6 @@ def ready_server(folder: RunFolder, topics: Topics, public: PublicSets, words: P
     write_measures(folder, [*transfer, *test], words.vocabulary, words.topics)
 
 
-def companion_notes(topics: Topics) -> tuple[str, ...]:
-    """Return the warning that companions are left out, where the scenario asks for some."""
-    if not topics.companions:
-        return ()
-    asked = ", ".join(topics.companions)
-    return (f"companions ({asked}) need pooled private documents: none on real machines",)
-
-
 def _not_public(texts: Sequence[str], public: PublicSets, words: PublicWords) -> list[str]:
     # The public documents hold words of the source's vocabulary alone, so only those can be alike.
     vocabulary, known = frozenset(words.vocabulary), frozenset(public.transfer.text)

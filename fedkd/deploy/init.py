@@ -29,11 +29,10 @@ from fedkd.deploy.settings import (
     flower_release,
     join_address,
 )
-from fedkd.deploy.terms import check_deployable
 from fedkd.errors import DeployError, expected
 from fedkd.files import slug
 from fedkd.privacy.policy import FILE as POLICY_FILE
-from fedkd.run.checks import check_methods
+from fedkd.run.checks import check_deployable, check_methods
 from fedkd.scenario import Scenario
 from fedkd.scenario_file import load_scenario
 

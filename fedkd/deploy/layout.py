@@ -21,10 +21,10 @@ from fedkd.data.rows import Rows, normal_form
 from fedkd.data.sources import Source
 from fedkd.data.table_files import read_table
 from fedkd.data.tables import SUFFIXES, Columns
-from fedkd.deploy.documents import companion_notes, own_documents, ready_party, ready_server
+from fedkd.deploy.documents import own_documents, ready_party, ready_server
 from fedkd.deploy.public import PublicSets, public_sets
 from fedkd.deploy.settings import PartySettings, check_table, read_party, read_server
-from fedkd.deploy.terms import agreed_terms, check_deployable
+from fedkd.deploy.terms import agreed_terms
 from fedkd.errors import DataError, expected
 from fedkd.files import read_rows, write_arrays, write_json, write_rows, write_text
 from fedkd.methods import parse_methods
@@ -33,7 +33,7 @@ from fedkd.party_card import PartyCard, card_for
 from fedkd.privacy.policy import write_policy
 from fedkd.privacy.wording import guarantee
 from fedkd.release import fingerprint
-from fedkd.run.checks import check_methods
+from fedkd.run.checks import check_deployable, check_methods, companion_notes
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import environment
 from fedkd.run.space import spaces_for

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedkd.errors import DeployError, expected
 from fedkd.methods import parse_methods
 from fedkd.privacy.mechanisms import settled
 from fedkd.privacy.policy import check_terms, read_policy, stricter
 from fedkd.privacy.settings import Terms
 from fedkd.scenario import Scenario
 from fedkd.topics.method import check_plain_terms
-
-
-def check_deployable(scenario: Scenario) -> None:
-    """Raise :class:`DeployError` for a sweep: parties would pay for every arm.
-
-    Also for ``topics.whole``, where every document is public: parties have documents of their own.
-    """
-    if scenario.privacy is not None and scenario.privacy.arm:
-        raise DeployError(
-            "Expected privacy.arm to be absent in a deployment: each arm spends budget anew. "
-            "Try one [privacy] table without arms."
-        )
-    if scenario.topics is not None and scenario.topics.whole:
-        raise DeployError(
-            expected("topics.whole", True, "be false in a deployment, whose parties have documents "
-                     "of their own", "whole = false, or `fedkd run` on one machine")
-        )  # fmt: skip
 
 
 def agreed_terms(

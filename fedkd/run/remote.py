@@ -22,9 +22,8 @@ from fedkd.deploy.layout import with_out
 from fedkd.deploy.probe import check_server
 from fedkd.deploy.processes import end_tree
 from fedkd.deploy.settings import split_address
-from fedkd.deploy.terms import check_deployable
 from fedkd.errors import DeployError, QuorumError, expected
-from fedkd.run.checks import check_methods
+from fedkd.run.checks import check_deployable, check_methods
 from fedkd.scenario import Scenario
 
 PACKAGES = ("fedkd", "clients", "server")

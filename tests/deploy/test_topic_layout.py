@@ -124,6 +124,13 @@ def test_apart_they_answer_with_the_bytes_of_the_simulation(tmp_path: Path, deli
     assert one["perplexity"] == pytest.approx(two["perplexity"], rel=0.01)
     assert "lda" not in result["references"] and "companions (lda)" in str(result["warnings"])
     assert write_topic_report(run.root.parent).is_file()
+    trained = sorted((folder / "parties").glob("*/state/*/0/topics/*/figures.json"))
+    before = [file.stat().st_mtime_ns for file in trained]
+    for file in (run.topics_sealed(0), run.root / "DONE", run.intake / "party-1" / answers[0].name):
+        file.unlink(missing_ok=True)
+    run_topics(InlineGrid(at_operators(folder), 3, config, None), agreed, 0, run)
+    assert read_json(run.result)["hashes"] == other["hashes"]
+    assert len(before) == 3 and [file.stat().st_mtime_ns for file in trained] == before
     assert not list((folder / "server").rglob("private.jsonl"))
 
 
