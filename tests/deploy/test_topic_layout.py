@@ -23,6 +23,7 @@ from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid
 from fedkd.run.prepare import prepare_run
+from fedkd.run.topic_plan import topic_plan_lines
 from fedkd.scenario import Scenario
 from fedkd.scenario_file import parse_scenario
 from fedkd.topics.card import read_topic_card
@@ -303,6 +304,17 @@ def test_scenarios_that_cannot_be_deployed_are_told(
     with pytest.raises(FedkdError, match=told):
         init_deployment(tmp_path / "made", NAMES, "localhost", 8443, file)
     assert not (tmp_path / "made").exists()
+
+
+def test_the_plan_says_what_real_machines_would_do(tmp_path: Path) -> None:
+    run = {"out": str(tmp_path), "backend": "remote"}
+    lines = topic_plan_lines(scenario_for(tmp_path, run=run, topics={"companions": ["lda"]}))
+    assert "engine remote: every party on its own machine" in lines
+    assert any(line.startswith("3 parties with documents of their own") for line in lines)
+    assert not any(line.startswith("party-0: ") for line in lines)
+    assert any(line.startswith("warning: companions (lda)") for line in lines)
+    with pytest.raises(DeployError, match=r"topics\.whole"):
+        topic_plan_lines(scenario_for(tmp_path, run=run, topics={"whole": True}))
 
 
 def test_a_student_with_more_topics_than_public_documents_is_told(tmp_path: Path) -> None:
