@@ -38,6 +38,8 @@ from fedkd.scenario_file import load_scenario
 
 FIRST_NODE_PORT = 9094
 _PRIVATE_FOLDER = 0o700
+_ANSWERS = "label probabilities for\npublic texts"
+_TOPIC_ANSWERS = "the words that\nmany of its documents hold, and with topics of public texts"
 
 
 def init_deployment(
@@ -130,6 +132,7 @@ def _write_all(
         "address": address,
         "port": server[1],
         "version": metadata.version("fedkd"),
+        "answers": _ANSWERS if scenario.topics is None else _TOPIC_ANSWERS,
         "expires": expires.date().isoformat(),
     }
     _render(root / "README.md", "README.md", facts)
