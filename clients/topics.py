@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.party import Figures, Party
-from fedkd.errors import DataError, PolicyError, ReleaseError, expected
+from fedkd.errors import DataError, ReleaseError, expected
 from fedkd.files import read_json, write_arrays, write_json, write_text
 from fedkd.models.determinism import single_thread
 from fedkd.models.topic_files import load_topic_model, save_topic_model
@@ -24,7 +24,7 @@ from fedkd.run.wire import Scalar
 from fedkd.seeds import seed_for
 from fedkd.topics.asking import Arrays, answer_question, load_arrays, predict_words
 from fedkd.topics.card import TopicCard, read_topic_card
-from fedkd.topics.method import TopicQuestion
+from fedkd.topics.method import TopicQuestion, check_plain_terms
 from fedkd.topics.model import recipe, train_model, vectors_for
 from fedkd.topics.vocabulary import Vocabulary, pack_words, tell_words
 
@@ -222,14 +222,9 @@ class TopicParty:
 def topic_party(party: Party) -> TopicParty:
     """Return the party with its topic card; raises :class:`DataError` where it has none.
 
-    Raises :class:`PolicyError` where the party's policy names a mechanism: those change label
-    probabilities, and a topic model's answers would leave as they are.
+    Raises :class:`PolicyError` where the party's policy names a mechanism.
     """
-    if party.terms.mechanism.name != "none":
-        raise PolicyError(
-            expected("mechanism", party.terms.mechanism.name, "be 'none' for topic models",
-                     "topics.vocabulary.epsilon, and fewer rows or larger anonymous counts")
-        )  # fmt: skip
+    check_plain_terms(party.terms)
     return TopicParty(party, read_topic_card(party.folder))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,14 +112,24 @@ def load_topics(
     if source == NAME:
         return count_words(*generated_topics(seed))
     entry = catalogue().get(source)
-    files = entry.local_files() if entry else {}
-    folder = next(iter(files.values())).parent if files else Path(source)
-    if is_octis(folder):
+    folder = _octis_folder(source)
+    if folder is not None:
         name = source if entry else folder.resolve().name
         return count_words(*read_octis(folder, name, entry.labels if entry else None))
     settings = preprocessing or Preprocessing()
     documents, vocabulary = _read_raw(source, Columns(text, label, None), settings)
     return count_words(documents, vocabulary, settings.min_words)
+
+
+def word_cutter(source: str) -> Callable[[str], list[str]]:
+    """Return how a text becomes words in the corpus that ``source`` names, whatever is kept later.
+
+    At blanks where the corpus is preprocessed already; as :class:`Preprocessing` says elsewhere.
+    """
+    if source == NAME or _octis_folder(source) is not None:
+        return str.split
+    cut: Callable[[str], list[str]] = Preprocessing().vectoriser().build_analyzer()
+    return cut
 
 
 def count_words(documents: Documents, vocabulary: Sequence[str], min_words: int = 1) -> TopicCorpus:
@@ -170,6 +180,13 @@ def check_topics(topics: int, corpus: TopicCorpus, name: str = "topics") -> None
                 expected(name, topics, f"be at most the number of {what}, {count}",
                          f"{name} = {max(2, count // 10)}, or a larger corpus")
             )  # fmt: skip
+
+
+def _octis_folder(source: str) -> Path | None:
+    entry = catalogue().get(source)
+    files = entry.local_files() if entry else {}
+    folder = next(iter(files.values())).parent if files else Path(source)
+    return folder if is_octis(folder) else None
 
 
 def _read_raw(

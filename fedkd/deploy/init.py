@@ -31,13 +31,15 @@ from fedkd.deploy.settings import (
 )
 from fedkd.errors import DeployError, expected
 from fedkd.files import slug
-from fedkd.methods import parse_methods
 from fedkd.privacy.policy import FILE as POLICY_FILE
+from fedkd.run.checks import check_deployable, check_methods
 from fedkd.scenario import Scenario
 from fedkd.scenario_file import load_scenario
 
 FIRST_NODE_PORT = 9094
 _PRIVATE_FOLDER = 0o700
+_ANSWERS = "label probabilities for\npublic texts"
+_TOPIC_ANSWERS = "the words that\nmany of its documents hold, and with topics of public texts"
 
 
 def init_deployment(
@@ -50,7 +52,8 @@ def init_deployment(
     """
     _check(folder, parties, host, port)
     scenario = load_scenario(scenario_file)
-    parse_methods(scenario.method)
+    check_methods(scenario)
+    check_deployable(scenario)
     check_count(scenario, tuple(parties))
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -104,14 +107,14 @@ def _write_all(
         public = make_node_key(home / "node.key", name)
         for folder in (home / "node.pub", root / "server" / "nodes" / f"{name}.pub"):
             folder.write_bytes(public)
-        teacher = scenario.teacher.for_party(index, name).model_dump(exclude_none=True)
         facts = {
             "name": name,
             "unit": slug(name),
             "server": address,
             "port": FIRST_NODE_PORT + index,
             "flower": flower_release(),
-            "teacher": tomli_w.dumps({"teacher": teacher}).strip(),
+            "topics": scenario.topics is not None,
+            "model": _model_table(scenario, index, name),
         }
         _render(home / PARTY_FILE, "party.toml", facts)
         _render(home / POLICY_FILE, "policy.toml", facts)
@@ -129,9 +132,18 @@ def _write_all(
         "address": address,
         "port": server[1],
         "version": metadata.version("fedkd"),
+        "answers": _ANSWERS if scenario.topics is None else _TOPIC_ANSWERS,
         "expires": expires.date().isoformat(),
     }
     _render(root / "README.md", "README.md", facts)
+
+
+def _model_table(scenario: Scenario, index: int, name: str) -> str:
+    """Return the table of ``party.toml`` with the model that the scenario gives this party."""
+    topics, table = scenario.topics, "teacher" if scenario.topics is None else "topics"
+    teacher = scenario.teacher if topics is None else topics.teacher
+    values = teacher.for_party(index, name).model_dump(exclude_none=True)
+    return tomli_w.dumps({table: values}).strip()
 
 
 def _write_server(root: Path, server: tuple[str, int], parties: Sequence[str]) -> None:

@@ -10,21 +10,21 @@ import contextlib
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedkd.data.corpus import load_corpus
 from fedkd.data.naming import name_labels
+from fedkd.data.octis import is_octis
 from fedkd.data.rows import Rows, normal_form
 from fedkd.data.sources import Source
 from fedkd.data.table_files import read_table
 from fedkd.data.tables import SUFFIXES, Columns
-from fedkd.data.transfer import choose_transfer
-from fedkd.deploy.settings import PartySettings, read_party, read_server
-from fedkd.deploy.terms import agreed_terms, check_no_sweep
+from fedkd.deploy.documents import own_documents, ready_party, ready_server
+from fedkd.deploy.public import PublicSets, public_sets
+from fedkd.deploy.settings import PartySettings, check_table, read_party, read_server
+from fedkd.deploy.terms import agreed_terms
 from fedkd.errors import DataError, expected
 from fedkd.files import read_rows, write_arrays, write_json, write_rows, write_text
 from fedkd.methods import parse_methods
@@ -33,11 +33,15 @@ from fedkd.party_card import PartyCard, card_for
 from fedkd.privacy.policy import write_policy
 from fedkd.privacy.wording import guarantee
 from fedkd.release import fingerprint
+from fedkd.run.checks import check_deployable, check_methods, companion_notes
 from fedkd.run.folder import RunFolder
 from fedkd.run.prepare import environment
 from fedkd.run.space import spaces_for
 from fedkd.scenario import Model, Scenario
 from fedkd.scenario_file import dump_scenario, load_scenario
+from fedkd.topic_scenario import TopicFields
+from fedkd.topics.card import FILE as TOPIC_CARD
+from fedkd.topics.card import TopicCard, topic_card
 
 SCENARIO_FILE = "scenario.toml"
 STATE = "state"
@@ -45,37 +49,11 @@ WORK = "work"
 OWN_TEXTS = "texts"
 
 
-@dataclass(frozen=True)
-class PublicSets:
-    """What server and parties both know: labels, transfer set and test set of one seed."""
-
-    labels: tuple[str, ...]
-    values: tuple[float, ...] | None
-    coordinates: dict[str, tuple[float, ...]] | None
-    transfer: Rows
-    test: Rows
-    warnings: tuple[str, ...]
-
-
-def public_sets(scenario: Scenario, seed: int) -> PublicSets:
-    """Read the scenario's sources; the training rows left over are nobody's and are dropped."""
-    corpus = load_corpus(scenario.data, scenario.labels, seed)
-    chosen = choose_transfer(corpus, scenario.data, seed)
-    return PublicSets(
-        labels=corpus.labels,
-        values=corpus.values,
-        coordinates=corpus.coordinates,
-        transfer=chosen.transfer,
-        test=corpus.splits["test"],
-        warnings=(*corpus.warnings, *chosen.warnings),
-    )
-
-
 def agreed_scenario(folder: Path) -> Scenario:
     """Return the scenario in an operator's folder; results go below ``work``."""
     scenario = load_scenario(folder / SCENARIO_FILE)
-    parse_methods(scenario.method)
-    check_no_sweep(scenario)
+    check_methods(scenario)
+    check_deployable(scenario)
     return with_out(scenario)
 
 
@@ -93,7 +71,9 @@ def lay_out_party(folder: Path) -> list[str]:
     """
     settings = read_party(folder)
     scenario = agreed_scenario(folder)
-    _check_model(settings.teacher)
+    check_table(settings, topics=scenario.topics is not None)
+    if scenario.topics is None:
+        _check_model(settings.teacher)
     notes = [f"party {settings.name}, configuration {scenario.config_hash}"]
     for seed in scenario.seeds:
         with contextlib.chdir(folder):
@@ -108,7 +88,9 @@ def lay_out_party(folder: Path) -> list[str]:
             folder, scenario, settings.name, rows=len(train),
             transfer_rows=len(public.transfer), labels=len(public.labels),
         )  # fmt: skip
-        _write_party(home, _card(scenario, settings, seed, public), public, (train, test))
+        cards = _card(scenario, settings, seed, public), _topic_card(scenario, settings)
+        _ready(folder, home, cards, public, (train, test))
+        _write_party(home, cards, public, (train, test))
         write_policy(home, terms)
         transfer = fingerprint(public.transfer.text)[:16]
         notes.append(
@@ -129,9 +111,10 @@ def lay_out_server(folder: Path) -> list[str]:
     """
     settings, scenario = read_server(folder), agreed_scenario(folder)
     check_count(scenario, settings.parties)
-    _check_model(scenario.student)
+    if scenario.topics is None:
+        _check_model(scenario.student)
     notes = [f"scenario {scenario.name}, configuration {scenario.config_hash}"]
-    work = folder / WORK
+    work = folder.resolve() / WORK
     work.mkdir(exist_ok=True)
     for seed in scenario.seeds:
         home = RunFolder(work / scenario.folder(seed))
@@ -139,7 +122,13 @@ def lay_out_server(folder: Path) -> list[str]:
             with contextlib.chdir(work):
                 public = public_sets(scenario, seed)
                 facts = _facts(public, settings.parties)
-                spaces_for(scenario, parse_methods(scenario.method), facts, home.root / "cache")
+                if scenario.topics is not None and public.words is not None:
+                    notes += (lacking := companion_notes(scenario.topics))
+                    facts["warnings"] = [*public.warnings, *lacking]
+                    ready_server(home, scenario.topics, public, public.words)
+                else:
+                    methods = parse_methods(scenario.method)
+                    spaces_for(scenario, methods, facts, home.root / "cache")
             _write_run(home, scenario, public, facts)
         transfer = fingerprint(read_rows(home.public / "transfer.jsonl")["text"])[:16]
         state = "complete" if home.done else "ready"
@@ -166,7 +155,8 @@ def _own_rows(
 ) -> tuple[Rows, list[str]]:
     """Read a party's file under the common label list; texts of the transfer set leave."""
     file = folder / path
-    if not path or not file.is_file() or file.suffix not in SUFFIXES:
+    found = file.is_file() and file.suffix in SUFFIXES
+    if not path or not (found or (public.words is not None and is_octis(file))):
         raise DataError(
             expected(
                 f"{key} of party {settings.name}",
@@ -175,6 +165,8 @@ def _own_rows(
                 f"{key.removeprefix('data.')} = 'rows.csv' under [data] in party.toml",
             )
         )
+    if public.words is not None:
+        return own_documents(file, key, settings, public, public.words)
     columns = Columns(settings.data.text, settings.data.label, None)
     table, warnings = read_table(file, path, columns)
     source = Source(settings.name, {"train": table}, public.labels, None, None, (), ("train",))
@@ -202,21 +194,54 @@ def _card(scenario: Scenario, settings: PartySettings, seed: int, public: Public
     )
 
 
-def _write_party(home: Path, card: PartyCard, public: PublicSets, own: tuple[Rows, Rows]) -> None:
-    files: dict[str, dict[str, Sequence[Any]]] = {
-        "private.jsonl": {"text": own[0].text, "label": own[0].label.tolist()},
-        "test.jsonl": {"text": own[1].text, "label": own[1].label.tolist()},
-    }
+def _topic_card(scenario: Scenario, settings: PartySettings) -> TopicCard | None:
+    if scenario.topics is None:
+        return None
+    return topic_card(scenario.topics, settings.topics or TopicFields())
+
+
+def _ready(
+    folder: Path,
+    home: Path,
+    cards: tuple[PartyCard, TopicCard | None],
+    public: PublicSets,
+    own: tuple[Rows, Rows],
+) -> None:
+    """Check a topic model and its encoder, from where the node will run."""
+    card, topics = cards
+    if topics is None:
+        return
+    home, work = home.resolve(), folder / WORK
+    work.mkdir(exist_ok=True)
+    with contextlib.chdir(work):
+        texts = home / OWN_TEXTS if card.public == OWN_TEXTS else None
+        ready_party(home, texts, topics, public, own)
+
+
+def _write_party(
+    home: Path,
+    cards: tuple[PartyCard, TopicCard | None],
+    public: PublicSets,
+    own: tuple[Rows, Rows],
+) -> None:
+    card, topics = cards
+    files: dict[str, dict[str, Sequence[Any]]] = {}
+    for name, rows in zip(("private.jsonl", "test.jsonl"), own, strict=True):
+        files[name] = {"text": rows.text}
+        if topics is None:
+            files[name]["label"] = rows.label.tolist()
     if card.public == OWN_TEXTS:
         files[f"{OWN_TEXTS}/transfer.jsonl"] = {"text": public.transfer.text}
         files[f"{OWN_TEXTS}/test.jsonl"] = {"text": public.test.text}
     draft = home.with_name(f".{home.name}.new")
     draft.mkdir(parents=True, exist_ok=True)
     card.write(draft)
+    if topics is not None:
+        topics.write(draft)
     for name, columns in files.items():
         write_rows(draft / name, columns)
-    names = ("party.json", *files)
-    trained = (home / "teacher.json").is_file()
+    names = ["party.json", *(() if topics is None else (TOPIC_CARD,)), *files]
+    trained = (home / "teacher.json").is_file() or any(home.glob("topics/*/figures.json"))
     changed = [n for n in names if trained and (home / n).read_bytes() != (draft / n).read_bytes()]
     if changed:
         raise DataError(

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from fedkd.errors import DeployError, expected
 from fedkd.frozen import Frozen
 from fedkd.scenario import Model
+from fedkd.topic_scenario import TopicFields
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PARTY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
@@ -61,6 +62,7 @@ class PartySettings(Frozen):
     flower: str | None = Field(None, description="release of Flower that all machines need")
     data: PartyData = PartyData()
     teacher: Model = Model()
+    topics: TopicFields | None = Field(None, description="topic model, in place of the teacher")
 
     @property
     def shell(self) -> dict[str, str]:
@@ -94,6 +96,16 @@ def check_flower(settings: ServerSettings | PartySettings) -> None:
                 f"pip install 'flwr=={settings.flower}.*', or `flower` in the settings of all",
             )
         )
+
+
+def check_table(settings: PartySettings, *, topics: bool) -> None:
+    """Raise :class:`DeployError` where ``party.toml`` describes a model of the other kind."""
+    wrong, right = ("teacher", "topics") if topics else ("topics", "teacher")
+    if wrong in settings.model_fields_set:
+        raise DeployError(
+            expected("table of party.toml", f"[{wrong}]", f"be [{right}] for this scenario",
+                     "the keys that `fedkd check --schema` lists")
+        )  # fmt: skip
 
 
 def is_server(folder: Path) -> bool:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedkd.errors import DeployError
 from fedkd.methods import parse_methods
 from fedkd.privacy.mechanisms import settled
 from fedkd.privacy.policy import check_terms, read_policy, stricter
 from fedkd.privacy.settings import Terms
 from fedkd.scenario import Scenario
-
-
-def check_no_sweep(scenario: Scenario) -> None:
-    """Raise :class:`DeployError` for a sweep: parties would pay for every arm."""
-    if scenario.privacy is not None and scenario.privacy.arm:
-        raise DeployError(
-            "Expected privacy.arm to be absent in a deployment: each arm spends budget anew. "
-            "Try one [privacy] table without arms."
-        )
+from fedkd.topics.method import check_plain_terms
 
 
 def agreed_terms(
@@ -33,5 +24,8 @@ def agreed_terms(
     asked = Terms() if scenario.privacy is None else scenario.privacy.for_party(-1, name)
     terms = stricter(own, asked)
     check_terms(terms, rows)
+    if scenario.topics is not None:
+        check_plain_terms(terms)
+        return terms
     biased = any(method.weights == "bias" for method in parse_methods(scenario.method))
     return settled(terms, transfer_rows + biased, labels)

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from fedkd.errors import ModelError, expected
 from fedkd.files import write_array
-from fedkd.models.encoder import load_sentence_encoder
 from fedkd.release import fingerprint
 
 Vectors = NDArray[np.float16]
@@ -47,6 +44,8 @@ def text_vectors(
         return _cached(identity, texts, cache, lambda: _lsa(texts, fit, dim))
     if encoder.startswith("lsa"):
         raise ModelError(expected("encoder", encoder, "name its dimension", "encoder = 'lsa:384'"))
+    from fedkd.models.encoder import load_sentence_encoder  # noqa: PLC0415  # imports transformers
+
     loaded = load_sentence_encoder(encoder, MAX_TOKENS)
     identity = f"unit/{loaded.identity}"
     return _cached(identity, texts, cache, lambda: loaded.encode(texts))
@@ -67,6 +66,10 @@ def _cached(
 
 
 def _lsa(texts: Sequence[str], fit: Sequence[str], dim: int) -> NDArray[np.float64]:
+    # Where the vectors lie ready, as in most messages to a party, nobody waits for scikit-learn.
+    from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+
     # Texts are words parted by blanks, so every run of other characters is a word.
     weigh = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True)
     try:

@@ -14,16 +14,14 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from fedkd.methods import parse_methods
-from fedkd.methods.summed import secure_weights
 from fedkd.run.arms import arms_of, share_bounds, write_arms
 from fedkd.run.bounds import add_bounds, has_bounds
+from fedkd.run.checks import check_methods
 from fedkd.run.devices import place
 from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid, Tap, UserConfig
 from fedkd.run.prepare import prepare_run
 from fedkd.scenario import Scenario
-from fedkd.topics.method import check_plain, parse_topic_methods
 
 CLIENT_APP = "clients.app:app"
 SERVER_APP = "server.app:app"
@@ -83,15 +81,6 @@ def run_scenario(
 
     write_summary(base)
     return Finished(base, tuple(folders), write_report(base))
-
-
-def check_methods(scenario: Scenario) -> None:
-    """Raise :class:`~fedkd.errors.ScenarioError` for a method that cannot be."""
-    if scenario.topics is not None:
-        parse_topic_methods(scenario.method)
-        check_plain(scenario)
-    else:
-        secure_weights(scenario, parse_methods(scenario.method))
 
 
 def _has_bounds(scenario: Scenario, folder: RunFolder) -> bool:

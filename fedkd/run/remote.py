@@ -23,7 +23,7 @@ from fedkd.deploy.probe import check_server
 from fedkd.deploy.processes import end_tree
 from fedkd.deploy.settings import split_address
 from fedkd.errors import DeployError, QuorumError, expected
-from fedkd.methods import parse_methods
+from fedkd.run.checks import check_deployable, check_methods
 from fedkd.scenario import Scenario
 
 PACKAGES = ("fedkd", "clients", "server")
@@ -53,7 +53,8 @@ def run_remote(
     of nodes must be online. Raises :class:`DeployError` where a run does not complete,
     :class:`QuorumError` where too few nodes are there; a stopped command stops its run.
     """
-    parse_methods(scenario.method)
+    check_methods(scenario)
+    check_deployable(scenario)
     check_server(server, ca)
     done = []
     with tempfile.TemporaryDirectory(prefix="fedkd-") as temporary, control_of(server, ca) as flwr:

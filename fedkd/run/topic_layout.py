@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +38,17 @@ def read_corpus(scenario: Scenario, seed: int) -> TopicCorpus:
     return load_topics(source, text=scenario.data.text, label=scenario.data.label, seed=seed)
 
 
-def topic_federation(scenario: Scenario, corpus: TopicCorpus, seed: int) -> Federation:
-    """Draw the public documents and deal the rest; the corpus's test documents are held out.
+@dataclass(frozen=True)
+class Chosen:
+    """Numbers of a corpus's documents, each ascending: public, held out, and left private."""
+
+    public: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    private: NDArray[np.int64]
+
+
+def choose_public(scenario: Scenario, corpus: TopicCorpus, seed: int) -> Chosen:
+    """Draw the public documents; the corpus's test documents are held out.
 
     Where the corpus has no test split, ``data.test`` of it is drawn. ``topics.public`` is a share
     of all documents; with ``topics.whole`` every document is both public and the one party's.
@@ -50,33 +61,48 @@ def topic_federation(scenario: Scenario, corpus: TopicCorpus, seed: int) -> Fede
     held_out = np.flatnonzero(corpus.splits == "test")
     if not len(held_out):
         held_out = np.sort(draw.permutation(count)[: max(1, round(scenario.data.test * count))])
-    rest = np.setdiff1d(np.arange(count), held_out)
     if topics.whole:
         if scenario.parties.count != 1:
             raise ScenarioError(
                 expected("parties.count", scenario.parties.count, "be 1 with topics.whole",
                          "whole = false")
             )  # fmt: skip
-        public = private = np.arange(count)
-    else:
-        wanted = scenario.data.transfer.rows or round(topics.public * count)
-        if wanted >= len(rest):
-            raise ScenarioError(
-                expected("public documents", wanted, f"be below {len(rest)}", "public = 0.4")
-            )
-        public = np.sort(draw.permutation(rest)[:wanted])
-        private = np.setdiff1d(rest, public)
-    rows = _rows(corpus)
-    own, test = rows.take(private), rows.take(held_out)
+        return Chosen(np.arange(count), held_out, np.arange(count))
+    rest = np.setdiff1d(np.arange(count), held_out)
+    wanted = scenario.data.transfer.rows or round(topics.public * count)
+    if wanted >= len(rest):
+        raise ScenarioError(
+            expected("public documents", wanted, f"be below {len(rest)}", "public = 0.4")
+        )
+    public = np.sort(draw.permutation(rest)[:wanted])
+    return Chosen(public, held_out, np.setdiff1d(rest, public))
+
+
+def topic_federation(scenario: Scenario, corpus: TopicCorpus, seed: int) -> Federation:
+    """Choose the public documents and deal the private ones."""
+    chosen, rows = choose_public(scenario, corpus, seed), corpus_rows(corpus)
+    own, test = rows.take(chosen.private), rows.take(chosen.held_out)
     shares = partition(own, test, scenario.parties, seed)
     return Federation(
-        labels=corpus.label_names or (CLASS,),
+        labels=corpus_labels(corpus),
         values=None,
         coordinates=None,
         parties=tuple(PartyRows(s.name, own.take(s.train), test.take(s.test)) for s in shares),
-        transfer=rows.take(public),
+        transfer=rows.take(chosen.public),
         warnings=corpus.warnings,
     )
+
+
+def corpus_labels(corpus: TopicCorpus) -> tuple[str, ...]:
+    """Return the names of the classes, one name where the corpus has none."""
+    return corpus.label_names or (CLASS,)
+
+
+def corpus_rows(corpus: TopicCorpus) -> Rows:
+    """Return the documents as rows."""
+    count = len(corpus.texts)
+    labels = np.zeros(count, np.int64) if corpus.labels is None else corpus.labels
+    return Rows(tuple(corpus.texts), np.maximum(labels, 0), ("",) * count)
 
 
 def lay_out_topics(
@@ -91,7 +117,7 @@ def lay_out_topics(
     for index, party in enumerate(federation.parties):
         own = folder.party(index)
         own.mkdir(parents=True, exist_ok=True)
-        card = topic_card(topics, index, party.name)
+        card = topic_card(topics, topics.teacher.for_party(index, party.name))
         card.write(own)
         made = recipe(card.model, inputs="combined", encoder=card.encoder)
         if made.inputs != "bag":
@@ -105,10 +131,20 @@ def lay_out_topics(
         place = _lookup(corpus, encoder, cache, public)
         _write_vectors(folder.public, "transfer", encoder, place, public)
         _write_vectors(folder.public, "test", encoder, place, test)
-    write_rows(folder.root / "reference.jsonl", {"text": corpus.texts})
-    if corpus.topics is not None:
-        words = np.array(corpus.vocabulary)
-        write_arrays(folder.root / TRUE_TOPICS, {"topics": corpus.topics, "words": words})
+    write_measures(folder, corpus.texts, corpus.vocabulary, corpus.topics)
+
+
+def write_measures(
+    folder: RunFolder,
+    reference: Sequence[str],
+    vocabulary: Sequence[str],
+    topics: NDArray[np.float64] | None,
+) -> None:
+    """Write what topics are measured by: documents to count words in, and the true topics."""
+    write_rows(folder.root / "reference.jsonl", {"text": reference})
+    if topics is not None:
+        arrays = {"topics": topics, "words": np.array(vocabulary)}
+        write_arrays(folder.root / TRUE_TOPICS, arrays)
 
 
 def true_topics(folder: RunFolder, words: tuple[str, ...]) -> NDArray[np.float64] | None:
@@ -141,9 +177,3 @@ def _write_vectors(
     folder.mkdir(parents=True, exist_ok=True)
     if texts:
         np.save(folder / vector_file(name, encoder), np.stack([place[text] for text in texts]))
-
-
-def _rows(corpus: TopicCorpus) -> Rows:
-    count = len(corpus.texts)
-    labels = np.zeros(count, np.int64) if corpus.labels is None else corpus.labels
-    return Rows(tuple(corpus.texts), np.maximum(labels, 0), ("",) * count)

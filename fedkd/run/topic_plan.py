@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedkd.run.topic_layout import read_corpus, topic_federation
+from fedkd.data.bags import TopicCorpus
+from fedkd.data.federation import Federation
+from fedkd.run.checks import check_deployable, check_methods, companion_notes
+from fedkd.run.devices import place
+from fedkd.run.topic_layout import choose_public, read_corpus, topic_federation
 from fedkd.scenario import Scenario
-from fedkd.topics.method import parse_topic_methods
+from fedkd.topic_scenario import Topics
+from fedkd.topics.method import TopicMethod, parse_topic_methods
 from fedkd.topics.model import recipe
 from fedkd.topics.release import Announced
 
@@ -14,20 +19,51 @@ from fedkd.topics.release import Announced
 def topic_plan_lines(scenario: Scenario) -> list[str]:
     """Load and deal the first seed's documents and say what would happen.
 
-    Raises a :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
+    On real machines nothing is dealt: the parties have documents and models of their own. Raises a
+    :class:`~fedkd.errors.FedkdError` for everything that can be known to be impossible.
     """
     topics = scenario.topics
     if topics is None:
         raise ValueError("no topics")
-    methods = parse_topic_methods(scenario.method)
-    seed = scenario.seeds[0]
+    check_methods(scenario)
+    placement, seed = place(scenario), scenario.seeds[0]
     corpus = read_corpus(scenario, seed)
-    federation = topic_federation(scenario, corpus, seed)
-    public = len(federation.transfer)
-    lines = [
+    remote = scenario.run.backend == "remote"
+    if remote:
+        check_deployable(scenario)
+        chosen = choose_public(scenario, corpus, seed)
+        public, held_out = len(chosen.public), len(chosen.held_out)
+        own, warnings = _own_lines(scenario, topics), corpus.warnings
+    else:
+        federation = topic_federation(scenario, corpus, seed)
+        public = len(federation.transfer)
+        held_out = sum(len(party.test) for party in federation.parties)
+        own, warnings = _dealt_lines(topics, corpus, federation), federation.warnings
+    methods = parse_topic_methods(scenario.method)
+    questions = {method.question.name for method in methods}
+    return [
         f"scenario {scenario.name}, seeds {list(scenario.seeds)}, folder {scenario.folder()}",
-        f"{len(corpus.texts):,} documents, {len(corpus.vocabulary):,} words, {public:,} public",
+        f"engine {scenario.run.backend}: {placement.text}",
+        f"{len(corpus.texts):,} documents, {len(corpus.vocabulary):,} words, {public:,} public, "
+        f"{held_out:,} held out",
+        *own,
+        *(f"student {method.key}: {_gets(method)}" for method in methods),
+        f"{topics.rounds} round(s), {len(questions)} question(s) each",
+        *(f"warning: {w}" for w in (*warnings, *(companion_notes(topics) if remote else ()))),
     ]
+
+
+def _own_lines(scenario: Scenario, topics: Topics) -> list[str]:
+    made = recipe(topics.teacher, inputs="combined", encoder=topics.encoder)
+    return [
+        f"{scenario.parties.count} parties with documents of their own; the rest of the source is "
+        "nobody's",
+        f"models as each party.toml says; by the scenario {made.inputs} with {made.topics} topics",
+    ]
+
+
+def _dealt_lines(topics: Topics, corpus: TopicCorpus, federation: Federation) -> list[str]:
+    lines, public = [], len(federation.transfer)
     keep = None if topics.upload.form == "dense" else topics.upload.keep
     for index, party in enumerate(federation.parties):
         made = recipe(
@@ -39,11 +75,8 @@ def topic_plan_lines(scenario: Scenario) -> list[str]:
             f"{party.name}: {len(party.train):,} documents {classes}, {made.inputs} with "
             f"{made.topics} topics, at most {public * known.row_bytes():,} bytes up a question"
         )
-    for method in methods:
-        gets = (
-            "public documents alone" if not method.alpha else f"answers to {method.question.name}"
-        )
-        lines.append(f"student {method.key}: {gets}")
-    questions = {method.question.name for method in methods}
-    lines.append(f"{topics.rounds} round(s), {len(questions)} question(s) each")
-    return [*lines, *(f"warning: {w}" for w in federation.warnings)]
+    return lines
+
+
+def _gets(method: TopicMethod) -> str:
+    return f"answers to {method.question.name}" if method.alpha else "public documents alone"

@@ -27,10 +27,10 @@ class TopicCard(Frozen):
         write_text(folder / FILE, self.model_dump_json(indent=1, exclude_none=True) + "\n")
 
 
-def topic_card(topics: Topics, index: int, name: str) -> TopicCard:
-    """Return the card of a party that takes part in a scenario."""
+def topic_card(topics: Topics, model: TopicFields) -> TopicCard:
+    """Return the card of a party that takes part in a scenario with this model."""
     return TopicCard(
-        model=topics.teacher.for_party(index, name),
+        model=model,
         encoder=topics.encoder,
         vocabulary=topics.vocabulary,
         upload=topics.upload,

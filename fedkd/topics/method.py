@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedkd.errors import ScenarioError, expected
+from fedkd.errors import PolicyError, ScenarioError, expected
 from fedkd.frozen import Count, Frozen, Positive
+from fedkd.privacy.settings import Terms
 from fedkd.scenario import Scenario
 from fedkd.topics.objective import check_terms
 from fedkd.topics.weights import TopicWeights
@@ -133,6 +134,18 @@ def check_plain(scenario: Scenario) -> None:
         raise ScenarioError(
             expected("privacy.mechanism", scenario.privacy.mechanism.name,
                      "be 'none' beside [topics]", "topics.vocabulary.epsilon")
+        )  # fmt: skip
+
+
+def check_plain_terms(terms: Terms) -> None:
+    """Raise :class:`PolicyError` where a party's policy names a mechanism.
+
+    Those change label probabilities, and a topic model's answers would leave as they are.
+    """
+    if terms.mechanism.name != "none":
+        raise PolicyError(
+            expected("mechanism", terms.mechanism.name, "be 'none' for topic models",
+                     "topics.vocabulary.epsilon, and fewer rows or larger anonymous counts")
         )  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from fedkd.deploy.init import init_deployment
+from fedkd.run.folder import RunFolder
+from fedkd.run.prepare import prepare_run
+from tests.deploy.topic_deployment import deployment_of, scenario_for
 from tests.system.small import small, write_scenario
 
 PARTIES = ("food", "music+sport", "travel", "work")
@@ -24,3 +27,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenario = write_scenario(folder / "small.toml", small(folder / "runs"))
     init_deployment(folder / "made", PARTIES, "fedkd.example.org", 8443, scenario)
     return folder / "made"
+
+
+@pytest.fixture(scope="module")
+def dealt(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return prepare_run(scenario_for(tmp_path_factory.mktemp("simulated")), 0)
+
+
+@pytest.fixture
+def with_topics(tmp_path: Path, dealt: RunFolder) -> Path:
+    return deployment_of(tmp_path, scenario_for(tmp_path / "runs"), dealt)
