@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +95,7 @@ def test_a_larger_anonymous_count_holds_with_noise_too():
 def telling(folder, **card) -> dict[str, int]:
     """Return the words that a simulated party tells, or one with another card."""
     party = open_party(folder)
-    party = Party(folder, party.card.model_copy(update=card))
+    party = Party(folder, replace(party.card, **card))
     own = TopicParty(party, topic_party(party).card)
     release = own.tell_words({"transfer_id": fingerprint(party.texts("transfer"))})
     counts = release.arrays["frequencies"].tolist()
@@ -203,7 +202,6 @@ def test_a_cap_on_words_is_kept_exactly_and_needs_noise(tmp_path):
     with pytest.raises(QuorumError, match="vocabulary"):
         run_scenario(small_topics(tmp_path / "bare", privacy=privacy))
     folder = prepare_run(scenario, 0).party(0)
-    shutil.copy(folder / "topics.json", tmp_path / "topics.json")
     card = read_json(folder / "topics.json")
     card["vocabulary"]["delta"] = 0.1
     (folder / "topics.json").write_text(json.dumps(card))
