@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from flwr.app import RecordDict
 
 from clients.party import Party
 from clients.private_teacher import spent_in_training
+from clients.words import words_account
 from fedkd.coding import code, said
 from fedkd.errors import BudgetError, PolicyError, expected
 from fedkd.privacy.accountant import Event, epsilon_pld, epsilon_rdp
@@ -126,6 +128,10 @@ class Gate:
 
     def _account(self, release: Release) -> Account:
         terms = self.terms
+        if release.account:
+            left = {entry["sha256"] for entry in self._answered(release).values()}
+            repeated = release_digest(release) in left
+            return words_account(release.account, self._before(), terms, repeated=repeated)
         if terms is None:
             return Account()
         own = terms.mechanism
@@ -141,7 +147,7 @@ class Gate:
             own.unit,
             terms.delta,
             None if event is None else event.values(),
-            epsilon_rdp(spent, terms.delta),
+            _bounded(epsilon_rdp(spent, terms.delta)),
             epsilon_pld(spent, terms.delta),
         )
 
@@ -253,6 +259,11 @@ def gate_of(party: Party) -> Gate:
     """Return the gate of a party; raises :class:`PolicyError` for a policy that does not parse."""
     ledger = open_ledger((party.folder / FILE).resolve()).follow()
     return Gate(party, read_policy(party.folder), ledger)
+
+
+def _bounded(epsilon: float) -> float | None:
+    """Return epsilon, None where earlier lists of words have left nothing of delta."""
+    return epsilon if math.isfinite(epsilon) else None
 
 
 def _account_in(entry: Entry) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.party import Figures, Party
-from fedkd.errors import DataError, ReleaseError, expected
+from clients.words import words_cost
+from fedkd.errors import DataError, PolicyError, ReleaseError, expected
 from fedkd.files import read_json, write_arrays, write_json, write_text
 from fedkd.models.determinism import single_thread
 from fedkd.models.topic_files import load_topic_model, save_topic_model
@@ -26,7 +27,7 @@ from fedkd.topics.asking import Arrays, answer_question, load_arrays, predict_wo
 from fedkd.topics.card import TopicCard, read_topic_card
 from fedkd.topics.method import TopicQuestion, check_plain_terms
 from fedkd.topics.model import recipe, train_model, vectors_for
-from fedkd.topics.vocabulary import Vocabulary, pack_words, tell_words
+from fedkd.topics.vocabulary import Vocabulary, WordNoise, pack_words, tell_words
 
 Fields = dict[str, Scalar]
 
@@ -43,20 +44,26 @@ class TopicParty:
     card: TopicCard
 
     def tell_words(self, fields: Fields) -> Release:
-        """Release the words that enough of the private documents hold, with their counts."""
+        """Release the words that enough of the private documents hold, with their counts.
+
+        Raises :class:`PolicyError` where the policy wants a guarantee that the card does not give.
+        """
         settings = self.card.vocabulary
         texts = self.party.texts("private")
-        seed = seed_for(self.party.card.seed, self.party.card.name, 0, "vocabulary")
-        told = tell_words(
-            texts,
-            least=settings.anonymous,
-            epsilon=settings.epsilon,
-            cap=settings.cap,
-            seed=seed,
-        )
         what = f"words in at least {settings.anonymous} private documents"
-        if settings.epsilon is not None:
-            what += f", counts with Laplace noise of scale {settings.cap / settings.epsilon:g}"
+        noise, cost = None, {}
+        wanted = self._word_noise(len(texts))
+        if wanted is not None:
+            # Other documents or another threshold must never meet the same noise.
+            purpose = repr((wanted, settings.anonymous, fingerprint(texts)))
+            noise = wanted, self.party.noise_key.stream("vocabulary", purpose)
+            least = max(settings.anonymous, wanted.threshold)
+            cost = words_cost(wanted.event, **asdict(wanted), threshold=least)
+            what = (
+                f"words with a noisy count of at least {least:.4g} private documents, Laplace "
+                f"noise of scale {wanted.cap / wanted.epsilon:g}"
+            )
+        told = tell_words(texts, least=settings.anonymous, noise=noise)
         return Release(
             "statistic",
             {
@@ -67,7 +74,25 @@ class TopicParty:
             label_id=self.party.label_id,
             rows=(0, 0),
             mechanism=what,
+            account=cost,
         )
+
+    def _word_noise(self, documents: int) -> WordNoise | None:
+        settings, cap = self.card.vocabulary, self.party.terms.words_epsilon
+        if settings.epsilon is None:
+            if cap is not None:
+                raise PolicyError(
+                    expected("topics.vocabulary.epsilon", None,
+                             f"be given under the party's words_epsilon={cap:g}",
+                             f"epsilon = {cap:g}")
+                )  # fmt: skip
+            return None
+        if settings.delta * documents >= 1:
+            raise PolicyError(
+                expected("topics.vocabulary.delta", settings.delta,
+                         "be below 1 / documents of the party", "delta = 1e-6")
+            )  # fmt: skip
+        return WordNoise(settings.epsilon, settings.delta, settings.cap)
 
     def train(self, fields: Fields) -> Figures:
         """Train the topic model of a round on the agreed vocabulary, unless it is there already.

@@ -295,8 +295,12 @@ class Scenario(Frozen):
         """Twelve hex digits that name everything which can change a result."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"seeds", "run"})
         values["block_rows"] = self.run.block_rows
-        # An absent table leaves older results their folders.
+        # An absent table or key leaves older results their folders.
         values = {k: v for k, v in values.items() if v is not None or k not in _LATER}
+        if "privacy" in values and self.privacy and self.privacy.words_epsilon is None:
+            del values["privacy"]["words_epsilon"]
+        if "topics" in values and self.topics and self.topics.vocabulary.epsilon is None:
+            del values["topics"]["vocabulary"]["delta"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

@@ -72,9 +72,12 @@ class TopicVocabulary(Frozen):
     size: Annotated[int, Field(ge=2)] | None = Field(None, description="most words kept")
     anonymous: Count = Field(5, description="documents of one party that must hold a word it tells")
     epsilon: Positive | None = Field(
-        None, description="Laplace noise on each count, none if absent"
+        None, description="of the words told, for one document: Laplace noise and a threshold"
     )
-    cap: Count = Field(50, description="words that one document may count for, with noise")
+    delta: Fraction = Field(
+        1e-6, description="with epsilon: chance that a word of one document alone is told"
+    )
+    cap: Count = Field(50, description="words that one document may count for, with epsilon")
 
 
 class TopicUpload(Frozen):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedkd.files import slug, write_json
 from fedkd.models.determinism import single_thread
+from fedkd.models.text_space import TextSpace, fit_space
 from fedkd.models.topic_files import load_topic_model, save_topic_model
 from fedkd.models.topic_network import TopicNetwork
 from fedkd.models.topic_training import Documents, Objective, elbo, topic_words
@@ -81,6 +82,7 @@ class TopicWorks:
     intake: TopicIntake
     texts: tuple[Sequence[str], Sequence[str]]
     _documents: dict[str, Documents] = field(default_factory=dict)
+    _spaces: dict[str, TextSpace] = field(default_factory=dict)
 
     def student(self, method: TopicMethod) -> Recipe:
         """Return what the student of a method is."""
@@ -116,8 +118,9 @@ class TopicWorks:
                     each_epoch=each_epoch,
                     progress=f"student {method.key}",
                 )
+                space = self._space(made)
             write_json(home / "history.json", history.epochs)
-            save_topic_model(network, home, self.intake.vocabulary.words, made.encoder)
+            save_topic_model(network, home, self.intake.vocabulary.words, made.encoder, space)
         return TopicStudent(home, load_topic_model(home)[0])
 
     def features(self, method: TopicMethod) -> dict[str, TopicFeatures]:
@@ -127,6 +130,14 @@ class TopicWorks:
             answers = self.intake.read(party, method)
             found[party] = topic_features(answers.mean, answers.words, self._places(method))
         return found
+
+    def _space(self, made: Recipe) -> TextSpace | None:
+        """Return how this student reads texts, so that its folder is enough to use it."""
+        if made.inputs == "bag":
+            return None
+        if made.encoder not in self._spaces:
+            self._spaces[made.encoder] = fit_space(made.encoder, self.texts[0])
+        return self._spaces[made.encoder]
 
     @cached_property
     def _sizes(self) -> dict[str, float]:

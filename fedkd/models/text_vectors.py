@@ -37,18 +37,33 @@ def text_vectors(
     """
     if not texts:
         raise ModelError(expected("texts", 0, "hold at least 1 document", "a larger corpus"))
-    match = _LSA.fullmatch(encoder)
-    if match:
-        dim, fit = int(match[1]), texts if fit_texts is None else fit_texts
+    dim = lsa_width(encoder)
+    if dim is not None:
+        fit = texts if fit_texts is None else fit_texts
         identity = f"{_LSA_VERSION}/{dim}/{fingerprint(fit)}"
-        return _cached(identity, texts, cache, lambda: _lsa(texts, fit, dim))
-    if encoder.startswith("lsa"):
-        raise ModelError(expected("encoder", encoder, "name its dimension", "encoder = 'lsa:384'"))
-    from fedkd.models.encoder import load_sentence_encoder  # noqa: PLC0415  # imports transformers
+        # Where vectors lie ready, as in most messages to a party, nobody waits for these imports.
+        from fedkd.models.lsa import fit_lsa  # noqa: PLC0415
+
+        return _cached(identity, texts, cache, lambda: fit_lsa(fit, dim).vectors(texts))
+    from fedkd.models.encoder import load_sentence_encoder  # noqa: PLC0415
 
     loaded = load_sentence_encoder(encoder, MAX_TOKENS)
     identity = f"unit/{loaded.identity}"
     return _cached(identity, texts, cache, lambda: loaded.encode(texts))
+
+
+def lsa_width(encoder: str) -> int | None:
+    """Return the width of ``lsa:<width>``, None for a sentence encoder."""
+    match = _LSA.fullmatch(encoder)
+    if match is None and encoder.startswith("lsa"):
+        raise ModelError(expected("encoder", encoder, "name its dimension", "encoder = 'lsa:384'"))
+    return int(match[1]) if match else None
+
+
+def unit(vectors: NDArray[np.floating]) -> Vectors:
+    """Return the rows at length 1, as float16; a row of zeros stays."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(length > 0, length, 1)).astype(np.float16)
 
 
 def _cached(
@@ -58,43 +73,11 @@ def _cached(
     file = cache / f"{key}.npy"
     found = _mapped(file, len(texts))
     if found is None:
-        write_array(file, _unit(compute()))
+        write_array(file, unit(compute()))
         found = _mapped(file, len(texts))
     if found is None:
         raise ModelError(expected("cache", str(cache), "keep what is written", "another folder"))
     return found
-
-
-def _lsa(texts: Sequence[str], fit: Sequence[str], dim: int) -> NDArray[np.float64]:
-    # Where the vectors lie ready, as in most messages to a party, nobody waits for scikit-learn.
-    from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
-
-    # Texts are words parted by blanks, so every run of other characters is a word.
-    weigh = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True)
-    try:
-        weighted = weigh.fit_transform(fit)
-    except ValueError as error:
-        raise ModelError(
-            expected("texts to fit on", len(fit), "hold words", "texts that are not empty")
-        ) from error
-    most = min(weighted.shape)
-    if not 1 <= dim < most:
-        raise ModelError(
-            expected(
-                "dimension of lsa", dim,
-                f"be at least 1 and below the number of words and of documents to fit on, {most}",
-                f"encoder = 'lsa:{max(1, min(100, most - 1))}'",
-            )
-        )  # fmt: skip
-    svd = TruncatedSVD(dim, n_iter=5, random_state=0).fit(weighted)
-    vectors: NDArray[np.float64] = svd.transform(weigh.transform(texts))
-    return vectors
-
-
-def _unit(vectors: NDArray[np.floating]) -> Vectors:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(length > 0, length, 1)).astype(np.float16)
 
 
 def _mapped(file: Path, rows: int) -> Vectors | None:

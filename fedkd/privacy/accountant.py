@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,9 @@ from fedkd.errors import FedkdError, expected
 if TYPE_CHECKING:
     import dp_accounting as dp
 
-EventName = Literal["gaussian", "laplace", "randomised-response", "sampled-gaussian"]
+EventName = Literal[
+    "gaussian", "laplace", "randomised-response", "sampled-gaussian", "laplace-threshold"
+]  # fmt: skip
 PLD_WORTH_IT = 40.0
 _WIDEST = 1e9
 _WHOLE_ORDERS = (*range(2, 65), 80, 96, 128, 256, 512, 1024)
@@ -31,8 +33,9 @@ class Event:
     """A privacy event and how often it happens.
 
     ``noise`` is the deviation or scale in units of the query's sensitivity (gaussian, laplace,
-    sampled-gaussian), or the epsilon of one answer (randomised-response). ``rate`` is the Poisson
-    sampling rate, ``labels`` the number of labels; 0 where they mean nothing.
+    sampled-gaussian, laplace-threshold), or the epsilon of one answer (randomised-response).
+    ``rate`` is the Poisson sampling rate, ``labels`` the number of labels, ``delta`` the chance
+    that a threshold fails; 0 where they mean nothing.
     """
 
     name: EventName
@@ -40,6 +43,7 @@ class Event:
     count: int = 1
     rate: float = 0.0
     labels: int = 0
+    delta: float = 0.0
 
     def values(self) -> dict[str, Any]:
         """Return the event for JSON, without what means nothing to it."""
@@ -57,6 +61,8 @@ class Event:
                 what = f"randomised response, epsilon {self.noise:.4g} a label"
             case "sampled-gaussian":
                 what = f"Gaussian, deviation {self.noise:.4g} × clip, sampled at {self.rate:.3g}"
+            case "laplace-threshold":
+                what = f"Laplace, scale {self.noise:.4g} × sensitivity, threshold to {self.delta:g}"
         return f"{what}, {self.count} times"
 
 
@@ -80,6 +86,11 @@ def epsilon_pld(events: Iterable[Event], delta: float) -> float | None:
     if bound > PLD_WORTH_IT:
         return None
     return min(bound, _over_groups(events, delta, _pld))
+
+
+def delta_of(events: Iterable[Event]) -> float:
+    """Return the chance that any of the events' own thresholds fails."""
+    return math.fsum(event.count * event.delta for event in events)
 
 
 def calibrate(make: Callable[[float], Event], epsilon: float, delta: float) -> float:
@@ -132,14 +143,26 @@ def response_keeps(epsilon: float, labels: int) -> float:
 def _over_groups(
     events: tuple[Event, ...], delta: float, account: Callable[[tuple[Event, ...], float], float]
 ) -> float:
-    """Add up over neighbouring relations, delta split evenly; usually there is one."""
+    """Add up over neighbouring relations, delta split evenly; usually there is one.
+
+    Lists of words compose by plain addition of epsilons and deltas; the rest shares what they
+    leave of delta, and nothing is bounded where they leave none.
+    """
+    lists = [event for event in events if event.name == "laplace-threshold"]
+    if lists:
+        rest = tuple(event for event in events if event.name != "laplace-threshold")
+        left = delta - delta_of(lists)
+        if left < -1e-9 * delta or (rest and left <= 0):
+            return math.inf
+        alone = sum(event.count / event.noise for event in lists)
+        return alone + (_over_groups(rest, left, account) if rest else 0.0)
     counts: dict[Event, int] = {}
     for event in events:
-        one = Event(event.name, event.noise, 1, event.rate, event.labels)
+        one = replace(event, count=1)
         counts[one] = counts.get(one, 0) + event.count
     groups: dict[bool, list[Event]] = {}
     for one, count in counts.items():
-        whole = Event(one.name, one.noise, count, one.rate, one.labels)
+        whole = replace(one, count=count)
         groups.setdefault(one.name == "randomised-response", []).append(whole)
     share = delta / max(len(groups), 1)
     return sum(account(tuple(_collapsed(group)), share) for group in groups.values())
@@ -213,6 +236,8 @@ def _dp_event(event: Event) -> dp.DpEvent:
             return dp.PoissonSampledDpEvent(event.rate, dp.GaussianDpEvent(event.noise))
         case "randomised-response":
             return dp.RandomizedResponseDpEvent(_response_noise(event), event.labels)
+        case "laplace-threshold":
+            return dp.EpsilonDeltaDpEvent(1 / event.noise, event.delta)
 
 
 def _response_noise(event: Event) -> float:

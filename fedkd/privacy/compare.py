@@ -19,7 +19,11 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Totals:
-    """What left one party. ``epsilons`` are the last running totals, None where nothing bounds."""
+    """What left one party. ``epsilons`` are the last running totals, None where nothing bounds.
+
+    ``whole`` is False where some releases have no guarantee: what is counted then covers the
+    others alone.
+    """
 
     party: str
     replies: int
@@ -32,6 +36,7 @@ class Totals:
     epsilon_rdp: float | None
     epsilon_pld: float | None
     figures: tuple[str, ...]
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ def _totals(party: str, entries: Sequence[Entry]) -> Totals:
         last.get("epsilon_rdp"),
         last.get("epsilon_pld"),
         tuple(sorted({name for entry in entries for name in entry["figures"]})),
+        len(counted) == len(releases),
     )
 
 
@@ -187,6 +193,9 @@ def _cells(total: Totals) -> list[str]:
 def _epsilon(total: Totals) -> str:
     if total.epsilon_rdp is None:
         return "no guarantee"
+    if not total.whole:
+        what = f"epsilon {total.epsilon_rdp:.4g} at delta {total.delta:g} per {total.unit}"
+        return f"no guarantee: {what} covers a part alone"
     pld = "" if total.epsilon_pld is None else f", {total.epsilon_pld:.4g} (PLD)"
     return f"epsilon {total.epsilon_rdp:.4g} (RDP){pld} at delta {total.delta:g} per {total.unit}"
 

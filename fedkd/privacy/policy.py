@@ -77,6 +77,7 @@ def stricter(own: Terms, asked: Terms) -> Terms:
         "unit": own.unit or asked.unit,
         "epsilon": _least(own.epsilon, asked.epsilon),
         "delta": min(own.delta, asked.delta),
+        "words_epsilon": _least(own.words_epsilon, asked.words_epsilon),
         "mechanism": _mechanism(own, asked.mechanism),
         "accepts": own.accepts,
         "requests": requests,
@@ -99,8 +100,9 @@ def check_terms(terms: Terms, rows: int) -> None:
     private = terms.mechanism.unit is not None
     if terms.epsilon is not None and not private:
         raise PolicyError(
-            expected("mechanism", terms.mechanism.name, "bound epsilon", "name = 'dp-sgd'")
-        )
+            expected("mechanism", terms.mechanism.name, "bound epsilon",
+                     "name = 'dp-sgd', or beside [topics] words_epsilon, for the words alone")
+        )  # fmt: skip
     if private and terms.delta * rows >= 1:
         raise PolicyError(
             expected("delta", terms.delta, "be below 1 / rows of the party", "delta = 1e-6")

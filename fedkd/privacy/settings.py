@@ -115,6 +115,10 @@ class Terms(Frozen):
     )
     epsilon: Positive | None = Field(None, description="most that all releases together may spend")
     delta: Fraction = Field(1e-5, description="below 1 / rows of the party")
+    words_epsilon: Positive | None = Field(
+        None, description="most that words told for topic models may spend, over all runs; what "
+        "the topics answer is not covered"
+    )  # fmt: skip
     mechanism: Mechanism = Mechanism()
     accepts: tuple[MechanismName, ...] = Field(
         get_args(MechanismName), description="mechanisms that a scenario may ask for instead"

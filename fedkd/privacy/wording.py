@@ -14,7 +14,7 @@ _KINDS = {
     "subclasses": "subclass probabilities of public rows",
     "scores": "subclass scores of public rows",
     "grams": "comparisons of public rows with each other",
-    "topics": "topic mixtures of public rows",
+    "topics": "topic mixtures and word distributions of public rows",
     "describe": "the party's name, its number of private rows and its kind of teacher",
     "train": "figures of the training of the teacher",
     "evaluate": "averages over the party's own test rows",
@@ -36,10 +36,12 @@ _DONE = {
     "top-k": "cut to the largest, which guarantees nothing",
     "rounding": "rounded, which guarantees nothing",
     "argmax": "as the most probable label, which guarantees nothing",
+    "laplace-threshold": "those whose noisy count reaches a threshold",
 }
 _UNITS = {
     "record": "one training record of a party, added or removed",
     "party": "a whole party: any other data and any other model in its place",
+    "document": "one private document, added or removed, in the words told alone",
 }
 _PROOFS = {
     "dp-sgd": "clipped and noised gradients; every answer after that is post-processing",
@@ -56,6 +58,11 @@ def plain_words(entry: Mapping[str, Any]) -> str:
     if entry["rows"] is None:
         return f"{what}; exact, and covered by no guarantee"
     rows = int(entry["rows"][1]) - int(entry["rows"][0])
+    if "frequencies" in entry["arrays"]:
+        what = "words of private documents, and how many of these hold each"
+        rows = int(entry["arrays"]["frequencies"]["shape"][0])
+    elif "top_words" in entry["arrays"]:
+        what = "first words and shares of topics, mean words over public rows"
     done = _DONE.get(str(entry["mechanism"]), str(entry["mechanism"]))
     if entry["epsilon_rdp"] is None:
         return f"{what} ({rows}), {done}; no guarantee"

@@ -114,8 +114,8 @@ def policies(scenario: Scenario, federation: Federation) -> dict[str, Terms]:
     if scenario.privacy is None:
         return {}
     queries = len(federation.transfer)
-    if any(method.weights == "bias" for method in parse_methods(scenario.method)):
-        queries += 1
+    plain = () if scenario.topics is not None else parse_methods(scenario.method)
+    queries += any(method.weights == "bias" for method in plain)
     found = {}
     for index, party in enumerate(federation.parties):
         terms = scenario.privacy.for_party(index, party.name)

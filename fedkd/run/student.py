@@ -9,16 +9,22 @@ from fedkd.errors import ModelError, expected
 from fedkd.files import read_json, slug
 from fedkd.models import classifier, training
 from fedkd.models.determinism import single_thread
+from fedkd.models.topic_files import is_topic_model
 from fedkd.run.folder import RunFolder
 
 
 def label_texts(run: Path, texts: Sequence[str], method: str | None = None) -> list[str]:
     """Return ``label  probability  text`` for each text, by the student of a method.
 
+    A topic student's lines are :func:`fedkd.topics.serving.topic_lines`.
     ``run`` is a student's folder, a seed's, a configuration's (its first seed) or a scenario's
     (its newest configuration). Raises :class:`ModelError` where there is no such student.
     """
     folder = student_folder(run, method)
+    if is_topic_model(folder):
+        from fedkd.topics.serving import ask_topics, topic_lines  # noqa: PLC0415  # scikit-learn
+
+        return topic_lines(ask_topics(folder, texts), texts)
     student = classifier.load(folder)
     with single_thread():
         probs = training.predict(student, list(texts))

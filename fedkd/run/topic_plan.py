@@ -10,10 +10,11 @@ from fedkd.run.checks import check_deployable, check_methods, companion_notes
 from fedkd.run.devices import place
 from fedkd.run.topic_layout import choose_public, read_corpus, topic_federation
 from fedkd.scenario import Scenario
-from fedkd.topic_scenario import Topics
+from fedkd.topic_scenario import Topics, TopicVocabulary
 from fedkd.topics.method import TopicMethod, parse_topic_methods
 from fedkd.topics.model import recipe
 from fedkd.topics.release import Announced
+from fedkd.topics.vocabulary import WordNoise
 
 
 def topic_plan_lines(scenario: Scenario) -> list[str]:
@@ -47,6 +48,7 @@ def topic_plan_lines(scenario: Scenario) -> list[str]:
         f"{len(corpus.texts):,} documents, {len(corpus.vocabulary):,} words, {public:,} public, "
         f"{held_out:,} held out",
         *own,
+        *_words_lines(topics.vocabulary),
         *(f"student {method.key}: {_gets(method)}" for method in methods),
         f"{topics.rounds} round(s), {len(questions)} question(s) each",
         *(f"warning: {w}" for w in (*warnings, *(companion_notes(topics) if remote else ()))),
@@ -80,3 +82,17 @@ def _dealt_lines(topics: Topics, corpus: TopicCorpus, federation: Federation) ->
 
 def _gets(method: TopicMethod) -> str:
     return f"answers to {method.question.name}" if method.alpha else "public documents alone"
+
+
+def _words_lines(settings: TopicVocabulary) -> list[str]:
+    """Return when a word leaves a party, and what is guaranteed to whom."""
+    least = f"{settings.anonymous} of its documents"
+    told = "nothing is guaranteed"
+    if settings.epsilon is not None:
+        noise = WordNoise(settings.epsilon, settings.delta, settings.cap)
+        least = f"{max(noise.threshold, settings.anonymous):.0f} of its documents, by noisy count"
+        told = (
+            f"epsilon {noise.epsilon:g} at delta {noise.delta:g} for one document and the words "
+            "alone; nothing is guaranteed of what topics answer"
+        )
+    return [f"a word leaves a party that is held by {least}: {told}"]

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fedkd.errors import DataError, expected
+from fedkd.privacy.accountant import Event
+from fedkd.privacy.mechanisms import laplace_threshold
+from fedkd.privacy.noise import Stream
 from fedkd.release import fingerprint
 
 Agreement = Literal["threshold", "union", "public"]
@@ -44,6 +47,28 @@ class Vocabulary:
         return csr_array((data, indices, pointers), shape=(len(texts), len(self.words)))
 
 
+@dataclass(frozen=True)
+class WordNoise:
+    """What a list of words may cost: at most ``epsilon`` and ``delta`` for one document.
+
+    A document counts for its first ``cap`` different words, whatever the others hold.
+    """
+
+    epsilon: float
+    delta: float
+    cap: int
+
+    @property
+    def threshold(self) -> float:
+        """The least noisy count with which a word leaves."""
+        return laplace_threshold.threshold(self.epsilon, self.delta, self.cap)
+
+    @property
+    def event(self) -> Event:
+        """What one list costs."""
+        return laplace_threshold.event(self.epsilon, self.delta)
+
+
 def document_frequencies(texts: Sequence[str], cap: int | None = None) -> Counter[str]:
     """Return in how many texts each word occurs; a text counts for its first ``cap`` words."""
     found: Counter[str] = Counter()
@@ -56,24 +81,26 @@ def tell_words(
     texts: Sequence[str],
     *,
     least: int,
-    epsilon: float | None = None,
-    cap: int = 50,
-    seed: int = 0,
+    noise: tuple[WordNoise, Stream] | None = None,
 ) -> dict[str, int]:
     """Return the words that may leave a party with the number of its documents that hold them.
 
-    A word leaves when at least ``least`` documents hold it. With ``epsilon`` every count gets
-    Laplace noise of scale cap/ε first, a document counting for ``cap`` words. The list of words
-    itself comes from the documents, so the noise hides counts and does not give the whole list a
-    guarantee; raise ``least`` against that.
+    A word leaves when at least ``least`` documents hold it. With ``noise`` (what it may cost, and
+    where it is drawn from) every count is a noisy one, rounded, and a word leaves whose count
+    reaches the threshold too: words and counts together then are (ε, δ)-differentially private for
+    one document. One document changes at most ``cap`` counts by 1, so Laplace noise of scale cap/ε
+    hides it in the words that others hold; each of the at most ``cap`` words that it alone holds
+    passes 1 + (cap/ε) ln(cap / 2δ) with probability ½ exp(−ln(cap / 2δ)) = δ/cap, so that any of
+    them leaves with at most δ (Korolova et al., WWW 2009; Gopi et al., ICML 2020).
     """
-    counts = document_frequencies(texts, None if epsilon is None else cap)
-    names = sorted(counts)
+    counts = document_frequencies(texts, None if noise is None else noise[0].cap)
+    names, floor = sorted(counts), float(max(least, 1))
     values = np.array([counts[name] for name in names], np.float64)
-    if epsilon is not None:
-        noise = np.random.default_rng(seed).laplace(0.0, cap / epsilon, len(values))
-        values = np.rint(values + noise)
-    return {name: int(v) for name, v in zip(names, values, strict=True) if v >= max(least, 1)}
+    if noise is not None:
+        asked, stream = noise
+        values = laplace_threshold.noised(values, asked.epsilon, asked.cap, stream)
+        floor = max(floor, asked.threshold)
+    return {name: round(v) for name, v in zip(names, values.tolist(), strict=True) if v >= floor}
 
 
 def agree(

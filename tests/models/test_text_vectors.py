@@ -30,7 +30,7 @@ def test_vectors_are_computed_once_and_mapped(
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(module, "_unit", refuse)
+    monkeypatch.setattr(module, "unit", refuse)
     second = text_vectors(texts, encoder, tmp_path)
     assert isinstance(second, np.memmap)
     np.testing.assert_array_equal(first, second)

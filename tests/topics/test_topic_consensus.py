@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from fedkd.errors import DataError, QuorumError, ScenarioError
+from fedkd.privacy.noise import NoiseKey
 from fedkd.topics.aggregate import TopicAggregator
 from fedkd.topics.alignment import AlignCost, align, carry, standardise, topic_features
 from fedkd.topics.upload import background, coding_error, decode_top, encode_top
-from fedkd.topics.vocabulary import agree, pack_words, tell_words, unpack_words
+from fedkd.topics.vocabulary import WordNoise, agree, pack_words, tell_words, unpack_words
 from fedkd.topics.weights import document_weights
 from fedkd.transport.gaussian import gaussian_barycentre, gaussian_w2
 from tests.topics.small_topics import TOPICS, WORDS, answers, documents
@@ -176,9 +177,10 @@ def test_vocabulary_keeps_rare_words_at_home():
     texts = ["common secret"] + ["common word"] * 9
     told = tell_words(texts, least=5)
     assert told == {"common": 10, "word": 9}
-    noisy = tell_words(texts, least=5, epsilon=1.0, cap=2, seed=1)
-    assert noisy != told
-    assert tell_words(texts, least=5, epsilon=1.0, cap=2, seed=1) == noisy
+    noise = WordNoise(2.0, 1e-3, 2), NoiseKey(1, "a").stream("vocabulary", "")
+    noisy = tell_words(texts * 50, least=5, noise=noise)
+    assert set(noisy) == {"common", "word", "secret"} and noisy != tell_words(texts * 50, least=5)
+    assert tell_words(texts * 50, least=5, noise=noise) == noisy
     public = ["common public"] * 3
     found = agree([told, {"word": 9, "other": 2}], public, documents=23, least=3)
     assert found.words == ("common", "public", "word")
