@@ -84,6 +84,7 @@ def write_topic_result(outcome: TopicOutcome, scenario: str, seed: int) -> None:
             "student": {m.key: student_digest(folder, m.key) for m in outcome.methods},
         },
         "words": len(works.intake.vocabulary.words),
+        "rounds": works.topics.rounds,
         "transfer_rows": federation["transfer_rows"],
         "warnings": federation["warnings"] + folder.warnings(),
     }

@@ -104,6 +104,7 @@ def _page(config_folder: Path, summary: Mapping[str, Any]) -> str:
             ("Parties", str(len(sides["matches"][student]))),
             ("Public documents", f"{first['transfer_rows']:,}"),
             ("Words agreed on", f"{first['words']:,}"),
+            ("Rounds", str(first.get("rounds", 1))),
             ("Sent by parties", byte_text(sent)),
         ],
         warnings=list(dict.fromkeys(w for _, values in seeds for w in values["warnings"])),
