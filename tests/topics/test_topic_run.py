@@ -235,6 +235,31 @@ def test_several_rounds_send_the_students_topics_back(tmp_path):
     assert (folder.root / "rounds" / "0").is_dir()
 
 
+def test_a_run_killed_in_its_second_round_goes_on_to_the_same_student(tmp_path):
+    topics = {"rounds": 2}
+    whole = run_scenario(small_topics(tmp_path / "whole", topics=dict(topics))).seeds[0]
+    scenario = small_topics(tmp_path / "killed", topics=dict(topics))
+    folder = prepare_run(scenario, 0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(direction, message, data):
+        answered = direction == "up" and message.metadata.message_type == "query.topics"
+        if answered and folder.topics_sealed(0).is_file():
+            raise Killed
+
+    config = {"seed": 0, "run-folder": str(folder.root)}
+    with pytest.raises(Killed):
+        run_topics(InlineGrid(app, 3, config, kill), scenario, 0, folder)
+    assert not folder.topics_sealed(1).is_file()
+    resumed = run_scenario(scenario).seeds[0]
+    results = [read_json(f.result) for f in (whole, resumed)]
+    assert results[0]["hashes"] == results[1]["hashes"] and results[0]["rounds"] == 2
+    assert results[0]["methods"] == results[1]["methods"]
+    assert "<dt>Rounds</dt><dd>2</dd>" in (folder.root.parent / "report.html").read_text("utf-8")
+
+
 def test_another_form_and_a_delivered_public_set(tmp_path):
     data = {"source": "generated:topics", "transfer": {"rows": 200, "delivery": "server"}}
     scenario = small_topics(tmp_path, data=data, topics={"upload": {"form": "dense", "samples": 1}})
