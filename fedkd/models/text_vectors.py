@@ -52,6 +52,18 @@ def text_vectors(
     return _cached(identity, texts, cache, lambda: loaded.encode(texts))
 
 
+def encoder_parameters(encoder: str, fit_texts: Sequence[str]) -> int:
+    """Return how many numbers an encoder of :func:`text_vectors` holds.
+
+    Of latent semantic analysis: a weight and a row of the projection for each word fitted on.
+    """
+    match = _LSA.fullmatch(encoder)
+    if match:
+        return (int(match[1]) + 1) * len({word for text in fit_texts for word in text.split()})
+    body = load_sentence_encoder(encoder, MAX_TOKENS).body
+    return sum(values.numel() for values in body.parameters())
+
+
 def _cached(
     identity: str, texts: Sequence[str], cache: Path, compute: Callable[[], NDArray[np.floating]]
 ) -> Vectors:

@@ -89,11 +89,16 @@ def test_too_few_agreed_words_is_an_error(tmp_path):
         run_scenario(small_topics(tmp_path, topics={"vocabulary": vocabulary}))
 
 
-def test_vectors_of_another_dimension_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("shape", "says"), [((3, 16), "private-"), ((None, 8), "width of the text vectors=16")]
+)
+def test_vectors_of_another_number_or_dimension_are_refused(tmp_path, shape, says):
     scenario = small_topics(tmp_path, parties={"count": 3, "quorum": 2, "partition": {"by": "iid"}})
     folder = prepare_run(scenario, 0)
     file = next(folder.party(0).glob("private-*.npy"))
-    np.save(file, np.zeros((3, 16), np.float16))
+    rows = len(np.load(file)) if shape[0] is None else shape[0]
+    np.save(file, np.zeros((rows, shape[1]), np.float16))
     run_scenario(scenario)
     events = [e["reason"] for e in folder.records("events") if e["event"] == "unusable reply"]
-    assert any("vectors" in reason for reason in events)
+    assert any("vectors" in reason and says in reason for reason in events), events
+    assert "teacher/party-0" not in read_json(folder.result)["references"]

@@ -140,6 +140,14 @@ def test_the_result_and_the_report_are_whole(finished):
         assert len(one["topics"]) == len(one["npmi_by_topic"])
     assert all(0 < p["upload_error"]["upload_kl"] < 1 for p in result["parties"].values())
     assert "true_topics" in result["methods"]["topics/size"]
+    counts = result["methods"]["topics/size"]["parameters"]
+    public = read_rows(folder.public / "transfer.jsonl")["text"]
+    # LSA of width 16 holds a weight and 16 numbers for each word of the public documents.
+    extra = 17 * len({word for text in public for word in text.split()})
+    assert counts["with_encoder"] == counts["built"] + extra
+    prodlda = result["references"]["prodlda"]["parameters"]
+    assert prodlda["with_encoder"] == prodlda["built"]
+    assert f"{counts['with_encoder']:,} with its encoder" in done.report.read_text("utf-8")
     assert len(set(result["hashes"]["student"].values())) == len(result["methods"])
     losses = result["methods"]["topics/size/unbalanced/w2-1"]["loss"]
     assert set(losses) == {"reconstruction", "kl", "cross_entropy", "transport", "proportions"}
