@@ -20,6 +20,7 @@ from server.received import Rows
 from server.rounds import Request, Rounds, require_quorum, wait_for_nodes
 
 Figures = dict[str, float]
+MOST_ROWS = 10**12
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,11 @@ def _description(content: RecordDict, label_id: str) -> dict[str, Scalar]:
     name = str(facts["party"])
     if not name or PurePath(name).name != name or name.startswith("."):
         raise ReleaseError(expected("party", name, "be usable as a folder name", "plain letters"))
+    rows = facts["rows"]
+    if not isinstance(rows, int) or not 0 <= rows <= MOST_ROWS:
+        raise ReleaseError(
+            expected("rows", rows, f"be a whole number up to {MOST_ROWS:,}", "counting them")
+        )
     if facts["label_id"] != label_id:
         raise ReleaseError(
             expected(

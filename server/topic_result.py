@@ -13,7 +13,6 @@ from fedkd.errors import DataError
 from fedkd.files import read_json, read_rows, write_json
 from fedkd.metrics.topics.diversity import top_words
 from fedkd.metrics.topics.quality import alignment_quality, downstream_accuracy, perplexity
-from fedkd.models.topic_network import parameter_counts
 from fedkd.models.topic_training import Documents, posterior, word_shares
 from fedkd.run.folder import RunFolder
 from fedkd.run.topic_layout import true_topics
@@ -21,6 +20,7 @@ from fedkd.topics.alignment import AlignCost, hellinger, topic_cost, topic_featu
 from fedkd.topics.asking import predict_words, topic_shares
 from fedkd.topics.judge import TopicJudge, perplexities
 from fedkd.topics.method import TopicMethod
+from fedkd.topics.model import count_parameters
 from server.distil import student_digest
 from server.protocol import Figures, wire_totals
 from server.result import stage_seconds
@@ -84,6 +84,7 @@ def write_topic_result(outcome: TopicOutcome, scenario: str, seed: int) -> None:
             "student": {m.key: student_digest(folder, m.key) for m in outcome.methods},
         },
         "words": len(works.intake.vocabulary.words),
+        "rounds": works.topics.rounds,
         "transfer_rows": federation["transfer_rows"],
         "warnings": federation["warnings"] + folder.warnings(),
     }
@@ -101,7 +102,7 @@ def _student(
     whole, own = perplexities(predict_words(student.network, test), truth.owner, truth.parties)
     measured |= {"perplexity": whole, "parties": {p: {"perplexity": v} for p, v in own.items()}}
     measured["accuracy"] = _accuracy(student, public, test, truth)
-    measured["parameters"] = parameter_counts(student.network.shape)
+    measured["parameters"] = count_parameters(made, student.network.shape, works.texts[0])
     history = read_json(student.folder / "history.json")
     measured["loss"] = history[-1] if history else {}
     known = true_topics(outcome.folder, works.intake.vocabulary.words)

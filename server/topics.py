@@ -19,7 +19,8 @@ from fedkd.run.wire import Scalar, content_release, metrics_figures
 from fedkd.scenario import Scenario
 from fedkd.topic_scenario import Topics
 from fedkd.topics.method import TopicMethod, TopicQuestion, parse_topic_methods
-from fedkd.topics.release import Announced
+from fedkd.topics.release import TOP, Announced, check_measured, check_trained
+from fedkd.topics.upload import MOST_WORDS as MOST_AGREED
 from fedkd.topics.vocabulary import Vocabulary, agree
 from server.distil import point_to_main_student
 from server.intake import FRAMING
@@ -74,7 +75,9 @@ class TopicTalk:
         found: dict[str, Figures] = {}
 
         def accept(request: Request, content: RecordDict) -> None:
-            found[request.party] = metrics_figures(content)
+            figures = metrics_figures(content)
+            check_trained(figures, len(vocabulary.words))
+            found[request.party] = figures
 
         requests = [
             Request(p, "train.topics", f"train/{p}/{vocabulary.id[:12]}/{round_}", fields)
@@ -176,7 +179,9 @@ class TopicTalk:
         found: dict[str, Figures] = {}
 
         def accept(request: Request, content: RecordDict) -> None:
-            found[request.party] = metrics_figures(content)
+            figures = metrics_figures(content)
+            check_measured(figures)
+            found[request.party] = figures
 
         fields: dict[str, Scalar] = {"vocabulary_id": vocabulary.id, "round": round_}
         requests = [
@@ -262,7 +267,7 @@ def ask_round(
     return {
         "vocabulary": list(vocabulary.words),
         "vocabulary_id": vocabulary.id,
-        "parties": {p: {"rows": int(facts[p]["rows"]), **trained[p]} for p in whole},
+        "parties": {p: {**trained[p], "rows": int(facts[p]["rows"])} for p in whole},
         "teachers": talk.evaluate(whole, vocabulary, round_),
     }
 
@@ -275,8 +280,13 @@ def agree_words(
 ) -> Vocabulary:
     """Return the vocabulary that the parties' words and the public documents give."""
     asked = talk.topics.vocabulary
-    told = [talk.store.told(party) or {} for party in parties]
-    documents = len(public) + sum(int(facts[party]["rows"]) for party in parties)
+    rows = [int(facts[party]["rows"]) for party in parties]
+    # A count beyond a party's documents would push everybody's word over the share allowed.
+    told = [
+        {word: min(count, most) for word, count in (talk.store.told(party) or {}).items()}
+        for party, most in zip(parties, rows, strict=True)
+    ]
+    documents = len(public) + sum(rows)
     vocabulary = agree(
         told,
         public,
@@ -289,10 +299,14 @@ def agree_words(
     for party, words in zip(parties, told, strict=True):
         if not set(vocabulary.words) & set(words):
             talk.rounds.folder.warn(f"{party} tells no word that was agreed on")
-    topics = talk.topics.student.topics or 20
-    if len(vocabulary.words) < topics:
-        relation, remedy = f"be at least topics={topics}", "fewer topics, or a smaller least"
-        raise QuorumError(expected("agreed words", len(vocabulary.words), relation, remedy))
+    topics, count = talk.topics.student.topics or 20, len(vocabulary.words)
+    for wrong, relation, remedy in (
+        (count < topics, f"be at least topics={topics}", "fewer topics, or a smaller least"),
+        (count < TOP, f"be at least {TOP}, as each topic lists so many", "a smaller least"),
+        (count > MOST_AGREED, f"be at most {MOST_AGREED:,}", "topics.vocabulary.size = 20000"),
+    ):
+        if wrong:
+            raise QuorumError(expected("agreed words", count, relation, remedy))
     return vocabulary
 
 

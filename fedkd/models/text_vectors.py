@@ -66,6 +66,20 @@ def unit(vectors: NDArray[np.floating]) -> Vectors:
     return (vectors / np.where(length > 0, length, 1)).astype(np.float16)
 
 
+def encoder_parameters(encoder: str, fit_texts: Sequence[str]) -> int:
+    """Return how many numbers an encoder of :func:`text_vectors` holds.
+
+    Of latent semantic analysis: a weight and a row of the projection for each word fitted on.
+    """
+    dim = lsa_width(encoder)
+    if dim is not None:
+        return (dim + 1) * len({word for text in fit_texts for word in text.split()})
+    from fedkd.models.encoder import load_sentence_encoder  # noqa: PLC0415
+
+    body = load_sentence_encoder(encoder, MAX_TOKENS).body
+    return sum(values.numel() for values in body.parameters())
+
+
 def _cached(
     identity: str, texts: Sequence[str], cache: Path, compute: Callable[[], NDArray[np.floating]]
 ) -> Vectors:

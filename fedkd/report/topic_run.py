@@ -104,6 +104,8 @@ def _page(config_folder: Path, summary: Mapping[str, Any]) -> str:
             ("Parties", str(len(sides["matches"][student]))),
             ("Public documents", f"{first['transfer_rows']:,}"),
             ("Words agreed on", f"{first['words']:,}"),
+            ("Parameters", _parameters(first["methods"][student].get("parameters", {}))),
+            ("Rounds", str(first.get("rounds", 1))),
             ("Sent by parties", byte_text(sent)),
         ],
         warnings=list(dict.fromkeys(w for _, values in seeds for w in values["warnings"])),
@@ -115,6 +117,11 @@ def _kind(name: str, result: Mapping[str, Any]) -> Kind:
     if name in result["methods"]:
         return "student"
     return "teacher" if name.startswith("teacher/") else "reference"
+
+
+def _parameters(counts: Mapping[str, int]) -> str:
+    names = {"built": "", "collapsed": " collapsed", "with_encoder": " with its encoder"}
+    return ", ".join(f"{counts[key]:,}{name}" for key, name in names.items() if key in counts)
 
 
 def _words(topics: list[list[str]]) -> tuple[tuple[str, ...], ...]:

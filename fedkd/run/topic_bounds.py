@@ -17,7 +17,7 @@ from fedkd.metrics.topics.diversity import top_words
 from fedkd.metrics.topics.quality import perplexity
 from fedkd.models.determinism import single_thread
 from fedkd.models.lda import fit_lda, fold_in
-from fedkd.models.topic_network import TopicNetwork, parameter_counts
+from fedkd.models.topic_network import TopicNetwork
 from fedkd.models.topic_training import (
     Documents,
     Objective,
@@ -33,7 +33,7 @@ from fedkd.topic_scenario import Companion, Topics
 from fedkd.topics.asking import Prediction, predict_words, prediction
 from fedkd.topics.judge import TopicJudge
 from fedkd.topics.method import TopicMethod, parse_topic_methods
-from fedkd.topics.model import Recipe, recipe, train_model, vectors_for
+from fedkd.topics.model import Recipe, count_parameters, recipe, train_model, vectors_for
 from fedkd.topics.objective import Distillation, TopicTargets
 from fedkd.topics.vocabulary import Vocabulary
 
@@ -151,7 +151,7 @@ def _measured(room: Room, made: Recipe, network: TopicNetwork) -> dict[str, Any]
     return {
         **room.judge.measure(top_words(topic_words(network))),
         "perplexity": _perplexity(found),
-        "parameters": parameter_counts(network.shape),
+        "parameters": count_parameters(made, network.shape, room.public),
     }
 
 

@@ -59,7 +59,7 @@ def refusal_reason(content: RecordDict) -> str | None:
     """Return why the party refused, or None where it did not."""
     if REFUSAL not in content.config_records:
         return None
-    return str(_config(content, REFUSAL)["reason"])
+    return str(_config(content, REFUSAL).get("reason", "no reason given"))
 
 
 def release_content(release: Release, request_id: str) -> RecordDict:
@@ -89,8 +89,8 @@ def content_release(content: RecordDict, request_id: str) -> Release:
     names = sorted(content.keys())
     if names != sorted((ARRAYS, FACTS)):
         raise ReleaseError(expected("records", names, "be a release", "the same fedkd version"))
-    facts = _config(content, FACTS)
     try:
+        facts = _config(content, FACTS)
         epsilon = str(facts["epsilon_spent"])
         answered = str(facts["request_id"])
         kind: ReleaseKind = str(facts["kind"])  # type: ignore[assignment]  # intakes check it
@@ -152,7 +152,12 @@ def metrics_figures(content: RecordDict) -> dict[str, float]:
     """Return the figures of a reply; raises :class:`ReleaseError` where it holds none."""
     if list(content.keys()) != [METRICS]:
         raise ReleaseError(expected("reply", sorted(content), "be figures", "the same version"))
-    return {key: float(str(value)) for key, value in content.metric_records[METRICS].items()}
+    try:
+        return {key: float(str(value)) for key, value in content.metric_records[METRICS].items()}
+    except (KeyError, ValueError) as error:  # records of another kind, or lists of figures
+        raise ReleaseError(
+            expected("figures", type(error).__name__, "decode", "the same version")
+        ) from error
 
 
 def figure_names(content: RecordDict) -> list[str]:

@@ -19,14 +19,13 @@ from fedkd.models.topic_training import (
     word_shares,
 )
 from fedkd.topics.method import TopicQuestion
-from fedkd.topics.release import TOP
+from fedkd.topics.release import MOST_LOG_VARIANCE, TOP
 from fedkd.topics.upload import TopWords, background, coding_error, decode_top, encode_top
 
 Floats = NDArray[np.floating]
 Arrays = dict[str, NDArray[np.generic]]
 SMOOTHING = 0.01
 SAMPLES = 10
-MOST_LOG_VARIANCE = 30.0
 
 
 def answer_question(

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedkd.errors import DataError, expected
-from fedkd.models.text_vectors import text_vectors
-from fedkd.models.topic_network import TopicNetwork, TopicShape, build_network
+from fedkd.errors import DataError, ModelError, expected
+from fedkd.models.text_vectors import encoder_parameters, text_vectors
+from fedkd.models.topic_network import TopicNetwork, TopicShape, build_network, parameter_counts
 from fedkd.models.topic_training import (
     Documents,
     Objective,
@@ -97,6 +97,19 @@ def vectors_for(
             expected(ready.name, len(found), f"hold {len(texts)} vectors", "making it again")
         )
     return found
+
+
+def count_parameters(recipe: Recipe, shape: TopicShape, public: Sequence[str]) -> dict[str, int]:
+    """Return how many numbers a model holds: as built, collapsed, published, ``with_encoder``.
+
+    The last is left out where vectors lie ready and the encoder itself is not there to be counted.
+    """
+    counts = parameter_counts(shape)
+    try:
+        more = 0 if recipe.inputs == "bag" else encoder_parameters(recipe.encoder, public)
+    except ModelError:
+        return counts
+    return counts | {"with_encoder": counts["built"] + more}
 
 
 def train_model(

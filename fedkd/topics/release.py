@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from unicodedata import category
 
 import numpy as np
 
@@ -13,6 +16,11 @@ from fedkd.topics.vocabulary import unpack_words
 TOP = 10
 OFF = 2e-2  # a sum of thousands of float16 is off by as much
 WORDS_TOLD = {"words", "frequencies"}
+MOST_LETTERS = 1_000
+MOST_TOPICS = 2_000
+# What an honest party sends stays below both: they keep exp() of a hostile one finite.
+MOST_LOG_VARIANCE, MOST_RANGE = 30.0, 100.0
+TRAINED = ("rows", "topics", "words", "empty")
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,22 @@ def check_words(release: Release, transfer_id: str, label_id: str) -> dict[str, 
     """
     _facts(release, "statistic", transfer_id, label_id, rows=(0, 0), names=WORDS_TOLD)
     packed, counts = release.arrays["words"], release.arrays["frequencies"]
-    _shape("frequencies", counts, "uint32", (len(counts),))
+    _shape("frequencies", counts, "uint32", (counts.size,))
     _shape("words", packed, "uint8", (packed.size,))
     try:
         names = unpack_words(packed)
     except UnicodeDecodeError as error:
         raise ReleaseError(expected("words", "bytes", "be UTF-8", "the same version")) from error
-    plain = all(name and name.split() == [name] for name in names)
-    if len(names) != len(counts) or len(set(names)) != len(names) or not plain:
+    if len(names) != len(counts) or len(set(names)) != len(names):
         raise ReleaseError(
             expected("words", len(names), f"be {len(counts)} different ones", "one count a word")
         )
+    spoilt = sum(not _plain(name) for name in names)
+    if spoilt:
+        raise ReleaseError(
+            expected("words with blanks or control characters, empty or too long", spoilt, "be 0",
+                     f"words of 1 to {MOST_LETTERS} letters")
+        )  # fmt: skip
     if len(counts) and int(counts.min()) < 1:
         raise ReleaseError(expected("smallest count", int(counts.min()), "be >= 1", "leaving it"))
     return dict(zip(names, counts.tolist(), strict=True))
@@ -70,6 +83,9 @@ def check_summary(release: Release, known: Announced, rows: int) -> None:
     most = int(release.arrays["top_words"].max())
     if most >= known.words:
         raise ReleaseError(expected("top_words", most, f"be below {known.words}", "word numbers"))
+    first = np.sort(np.asarray(release.arrays["top_words"], np.int64), axis=1)
+    if (np.diff(first, axis=1) == 0).any():
+        raise ReleaseError(expected("top_words", "a word twice", "differ in a topic", "ranking it"))
 
 
 def check_topics(release: Release, known: Announced, rows: tuple[int, int]) -> None:
@@ -85,6 +101,7 @@ def check_topics(release: Release, known: Announced, rows: tuple[int, int]) -> N
     arrays, count = release.arrays, rows[1] - rows[0]
     for name in ("mean", "log_variance"):
         _shape(name, arrays[name], "float16", (count, known.topics))
+    _within("log_variance", arrays["log_variance"], MOST_LOG_VARIANCE)
     if dense:
         _shape("words", arrays["words"], "float16", (count, known.words))
         _simplex("words", arrays["words"])
@@ -99,6 +116,58 @@ def check_topics(release: Release, known: Announced, rows: tuple[int, int]) -> N
         raise ReleaseError(
             expected("ids, range", "values", f"rise below {known.words}, be > 0", "encode_top")
         )
+    _within("range", arrays["range"], MOST_RANGE)
+
+
+def check_trained(figures: Mapping[str, float], words: int) -> None:
+    """Check what a party says of the model it trained on so many agreed words.
+
+    Raises :class:`ReleaseError` unless the figures are finite, its counts are whole, and its topics
+    are between 2 and the words, at most 2,000: the answers awaited of it are as large as that.
+    """
+    _finite(figures)
+    for name in TRAINED:
+        value = figures.get(name)
+        if value is None or value != int(value) or value < 0:
+            raise ReleaseError(expected(name, value, "be a whole number", "the same version"))
+    topics, most = int(figures["topics"]), min(words, MOST_TOPICS)
+    if not 2 <= topics <= most:
+        raise ReleaseError(expected("topics", topics, f"lie in 2..{most}", "fewer topics"))
+
+
+def check_measured(figures: Mapping[str, float]) -> None:
+    """Check what a party says of its model on held-out documents and of its answer's error.
+
+    Raises :class:`ReleaseError` unless the figures are finite, and every log-likelihood is at most
+    0 and comes with the words that it is of, at a perplexity that is a number.
+    """
+    _finite(figures)
+    for prefix in ("", "own_"):
+        total, words = figures.get(f"{prefix}log_likelihood"), figures.get(f"{prefix}words")
+        if total is None and words is None:
+            continue
+        if total is None or words is None or words < 0 or not -MOST_RANGE * words <= total <= 0:
+            raise ReleaseError(
+                expected(f"{prefix}log_likelihood, {prefix}words", (total, words),
+                         f"be at most 0 and at least -{MOST_RANGE:g} a word", "measuring again")
+            )  # fmt: skip
+
+
+def _plain(word: str) -> bool:
+    blank = word.split() != [word]
+    return not blank and len(word) <= MOST_LETTERS and all(category(c) != "Cc" for c in word)
+
+
+def _finite(figures: Mapping[str, float]) -> None:
+    odd = sorted(name for name, value in figures.items() if not math.isfinite(value))
+    if odd:
+        raise ReleaseError(expected("figures", odd, "be finite", "training again"))
+
+
+def _within(name: str, array: Array, most: float) -> None:
+    largest = float(np.abs(np.asarray(array, np.float64)).max())
+    if largest > most:
+        raise ReleaseError(expected(f"largest {name}", largest, f"be at most {most:g}", "clipping"))
 
 
 def _facts(

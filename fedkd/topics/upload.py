@@ -68,12 +68,13 @@ def decode_top(top: TopWords, base: NDArray[np.float32]) -> NDArray[np.float32]:
     near = np.maximum(base.astype(np.float64), TINY)[ids]
     wide = top.range.astype(np.float64)[:, None]
     kept = near * np.exp((top.codes / (LEVELS / 2) - 1) * wide)
+    kept[base[ids] <= 0] = 0  # words that the party never saw have no mass at all
     kept /= np.maximum(kept.sum(axis=1, keepdims=True), 1)
     rest = 1 - kept.sum(axis=1, keepdims=True)
     others = np.maximum(base.sum(dtype=np.float64) - near.sum(axis=1, keepdims=True), TINY)
     words: NDArray[np.float64] = base[None, :] * (rest / others)
     np.put_along_axis(words, ids, kept, axis=1)
-    words /= words.sum(axis=1, keepdims=True)
+    words /= np.maximum(words.sum(axis=1, keepdims=True), 1e-300)
     found: NDArray[np.float32] = words.astype(np.float32)
     return found
 

@@ -12,6 +12,7 @@ from fedkd.models.topic_training import log_likelihoods
 
 TopicWeights = Literal["uniform", "size", "confidence", "likelihood"]
 FLOOR = 1e-9
+LEAST = -600.0  # exp of less is 0, and a document must keep a weight
 
 
 def document_weights(
@@ -42,5 +43,5 @@ def document_weights(
         case "likelihood":
             total = log_likelihoods(np.maximum(words, FLOOR), bags)
             length = np.maximum(np.asarray(bags.sum(axis=1)), 1)
-            fit: NDArray[np.float64] = np.exp(tau * total / length)
+            fit: NDArray[np.float64] = np.exp(np.maximum(tau * total / length, LEAST))
             return size * fit

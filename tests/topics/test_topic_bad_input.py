@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from fedkd.errors import QuorumError, ScenarioError
+from fedkd.errors import FedkdError, QuorumError, ScenarioError
 from fedkd.files import read_json, read_rows
 from fedkd.run.engine import run_scenario
 from fedkd.run.prepare import prepare_run
+from fedkd.run.topic_plan import topic_plan_lines
 from tests.topics.small_run import small_topics
 
 
@@ -65,17 +66,39 @@ def test_impossible_scenarios_say_so_before_any_work(tmp_path, changes, says):
         run_scenario(small_topics(tmp_path, **changes))
 
 
+def test_checking_finds_what_can_be_known_before(tmp_path):
+    override = [{"parties": [1], "topics": 700}]
+    teacher = {"topics": 5, "hidden": [12], "override": override}
+    parties = {"count": 3, "quorum": 2, "partition": {"by": "iid"}}
+    lines = topic_plan_lines(small_topics(tmp_path, topics={"teacher": teacher}, parties=parties))
+    told = [line for line in lines if "party-1 would be left out" in line]
+    assert len(told) == 1 and "topics=700" in told[0]
+    with pytest.raises(QuorumError, match="party-1 would be left out"):
+        topic_plan_lines(small_topics(tmp_path, topics={"teacher": teacher}))
+    for student, says in ((5000, "number of words"), (150, "public documents=100")):
+        data = {"source": "generated:topics", "transfer": {"rows": 100}}
+        with pytest.raises(FedkdError, match=says):
+            topic_plan_lines(
+                small_topics(tmp_path, data=data, topics={"student": {"topics": student}})
+            )
+
+
 def test_too_few_agreed_words_is_an_error(tmp_path):
     vocabulary = {"least": 5, "anonymous": 5, "size": 4}
     with pytest.raises(QuorumError, match="agreed words=4"):
         run_scenario(small_topics(tmp_path, topics={"vocabulary": vocabulary}))
 
 
-def test_vectors_of_another_dimension_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("shape", "says"), [((3, 16), "private-"), ((None, 8), "width of the text vectors=16")]
+)
+def test_vectors_of_another_number_or_dimension_are_refused(tmp_path, shape, says):
     scenario = small_topics(tmp_path, parties={"count": 3, "quorum": 2, "partition": {"by": "iid"}})
     folder = prepare_run(scenario, 0)
     file = next(folder.party(0).glob("private-*.npy"))
-    np.save(file, np.zeros((3, 16), np.float16))
+    rows = len(np.load(file)) if shape[0] is None else shape[0]
+    np.save(file, np.zeros((rows, shape[1]), np.float16))
     run_scenario(scenario)
     events = [e["reason"] for e in folder.records("events") if e["event"] == "unusable reply"]
-    assert any("vectors" in reason for reason in events)
+    assert any("vectors" in reason and says in reason for reason in events), events
+    assert "teacher/party-0" not in read_json(folder.result)["references"]

@@ -222,6 +222,9 @@ def test_disagreement_lowers_a_document_s_weight_and_silence_is_an_error():
     gathered.add(np.ones(3), half, np.array([[0.0], [-1.0], [-2.0]]), np.ones((3, 1)))
     u = gathered.close().emphasis(1.0)
     assert u[0] == 1 and u[0] > u[1] > u[2] > 0
+    # The distances from the barycentre are 0, 1 and 4, their median is 1.
+    half_as_strict = gathered.close().emphasis(2.0)
+    np.testing.assert_allclose(half_as_strict, np.exp([0.0, -0.5, -2.0]), rtol=1e-12)
     silent = TopicAggregator(2, 2)
     silent.add(np.array([1.0, 0.0]), np.full((2, 2), 0.5))
     with pytest.raises(QuorumError, match="documents without an answer=1"):

@@ -195,3 +195,42 @@ def test_prior_is_the_laplace_approximation():
     prior = normal(network.prior_mean, network.prior_variance.sqrt())
     exact = torch.distributions.kl_divergence(posterior_, prior).sum()
     torch.testing.assert_close(network.kl(mean, log_variance), exact)
+
+
+@pytest.mark.parametrize("inputs", ["bag", "combined", "zero-shot"])
+def test_a_pass_is_the_papers_with_one_look_at_each_batch_norm(inputs):
+    data = documents(dtype="float64")
+    network = build_network(shape(inputs, hidden=(8, 7)), 3).double().train()
+    state = {k: v.clone() for k, v in network.state_dict().items()}
+    _, bags, vectors = next(data.batches(len(data), torch.float64))
+    with forked_generator(7):
+        done = network(bags, vectors)
+
+    def norm(values):  # no slope and no shift to learn
+        return (values - values.mean(0)) / (values.var(0, unbiased=False) + 1e-5).sqrt()
+
+    parts = {"word_in": bags.dense(), "vector_in": vectors}
+    read = state["first_bias"] + sum(x @ state[k] for k, x in parts.items() if k in state)
+    hidden = torch.nn.functional.softplus(read)
+    hidden = torch.nn.functional.softplus(
+        hidden @ state["layers.0.weight"].T + state["layers.0.bias"]
+    )
+    with forked_generator(7):
+        hidden = torch.nn.functional.dropout(hidden, 0.2)
+        mean, log_variance = (
+            norm(hidden @ state[f"to_{n}.weight"].T + state[f"to_{n}.bias"])
+            for n in ("mean", "log_variance")
+        )
+        draw = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        theta = torch.nn.functional.dropout(torch.softmax(draw, 1), 0.2)
+    mixed = theta @ state["beta"]
+    for ours, plain in (
+        (done.mean, mean), (done.log_variance, log_variance), (done.theta, theta),
+        (done.logits, norm(mixed)),
+        (network.word_center, 0.1 * mixed.mean(0)),
+        (network.word_scale, 0.9 + 0.1 * mixed.var(0)),
+    ):  # fmt: skip
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+    learned = {name for name, _ in network.named_parameters()}
+    assert {"prior_mean", "prior_variance"} <= learned
+    assert not any("center" in name or "scale" in name for name in learned)

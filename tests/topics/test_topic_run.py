@@ -140,6 +140,14 @@ def test_the_result_and_the_report_are_whole(finished):
         assert len(one["topics"]) == len(one["npmi_by_topic"])
     assert all(0 < p["upload_error"]["upload_kl"] < 1 for p in result["parties"].values())
     assert "true_topics" in result["methods"]["topics/size"]
+    counts = result["methods"]["topics/size"]["parameters"]
+    public = read_rows(folder.public / "transfer.jsonl")["text"]
+    # LSA of width 16 holds a weight and 16 numbers for each word of the public documents.
+    extra = 17 * len({word for text in public for word in text.split()})
+    assert counts["with_encoder"] == counts["built"] + extra
+    prodlda = result["references"]["prodlda"]["parameters"]
+    assert prodlda["with_encoder"] == prodlda["built"]
+    assert f"{counts['with_encoder']:,} with its encoder" in done.report.read_text("utf-8")
     assert len(set(result["hashes"]["student"].values())) == len(result["methods"])
     losses = result["methods"]["topics/size/unbalanced/w2-1"]["loss"]
     assert set(losses) == {"reconstruction", "kl", "cross_entropy", "transport", "proportions"}
@@ -233,6 +241,31 @@ def test_several_rounds_send_the_students_topics_back(tmp_path):
     folder = run_scenario(small_topics(tmp_path, topics={"rounds": 2}), tap=tap).seeds[0]
     assert seen == [False] * 3 + [True] * 3
     assert (folder.root / "rounds" / "0").is_dir()
+
+
+def test_a_run_killed_in_its_second_round_goes_on_to_the_same_student(tmp_path):
+    topics = {"rounds": 2}
+    whole = run_scenario(small_topics(tmp_path / "whole", topics=dict(topics))).seeds[0]
+    scenario = small_topics(tmp_path / "killed", topics=dict(topics))
+    folder = prepare_run(scenario, 0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(direction, message, data):
+        answered = direction == "up" and message.metadata.message_type == "query.topics"
+        if answered and folder.topics_sealed(0).is_file():
+            raise Killed
+
+    config = {"seed": 0, "run-folder": str(folder.root)}
+    with pytest.raises(Killed):
+        run_topics(InlineGrid(app, 3, config, kill), scenario, 0, folder)
+    assert not folder.topics_sealed(1).is_file()
+    resumed = run_scenario(scenario).seeds[0]
+    results = [read_json(f.result) for f in (whole, resumed)]
+    assert results[0]["hashes"] == results[1]["hashes"] and results[0]["rounds"] == 2
+    assert results[0]["methods"] == results[1]["methods"]
+    assert "<dt>Rounds</dt><dd>2</dd>" in (folder.root.parent / "report.html").read_text("utf-8")
 
 
 def test_another_form_and_a_delivered_public_set(tmp_path):
