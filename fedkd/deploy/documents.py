@@ -32,9 +32,10 @@ def own_documents(
     """Return a party's documents as words with blanks between them, and what to tell.
 
     ``file`` is a csv, jsonl or parquet file, or an OCTIS folder, of which the test documents are
-    the party's own test and the others private. Documents without a word are dropped and counted,
-    and those whose words in the source's vocabulary are the text of a public document. Classes are
-    not read: nothing that a party does needs them. Raises :class:`DataError`.
+    the party's own test and the others private. Documents without a word are dropped and counted;
+    those whose words in the source's vocabulary are the text of a public document are counted, and
+    stay as in a simulation: short titles repeat. Classes are not read: nothing that a party does
+    needs them. Raises :class:`DataError`.
     """
     path = settings.data.path if key != OWN_TEST else str(settings.data.test)
     if is_octis(file):
@@ -49,15 +50,12 @@ def own_documents(
         if empty:
             rows = f"{len(empty)} rows of {path} have no word"
             notes.append(f"{rows}: rows {list_some(empty)} (dropped)")
-    kept = _not_public(texts, public, words)
-    if len(kept) < len(texts):
-        dropped = len(texts) - len(kept)
-        notes.append(f"{dropped} documents of {path} have the words of a public one (dropped)")
-    if not kept:
-        raise DataError(
-            expected(key, path, "hold documents with words that are not public", "the private ones")
-        )
-    return Rows(tuple(kept), np.zeros(len(kept), np.int64), ("",) * len(kept)), notes
+    if not texts:
+        raise DataError(expected(key, path, "hold documents with words", "the private ones"))
+    repeats = _repeats(texts, public, words)
+    if repeats:
+        notes.append(f"{repeats} documents of {path} have the words of a public one (kept)")
+    return Rows(tuple(texts), np.zeros(len(texts), np.int64), ("",) * len(texts)), notes
 
 
 def ready_party(
@@ -91,10 +89,10 @@ def ready_server(folder: RunFolder, topics: Topics, public: PublicSets, words: P
     write_measures(folder, [*transfer, *test], words.vocabulary, words.topics)
 
 
-def _not_public(texts: Sequence[str], public: PublicSets, words: PublicWords) -> list[str]:
+def _repeats(texts: Sequence[str], public: PublicSets, words: PublicWords) -> int:
     # The public documents hold words of the source's vocabulary alone, so only those can be alike.
     vocabulary, known = frozenset(words.vocabulary), frozenset(public.transfer.text)
-    return [t for t in texts if " ".join(w for w in t.split() if w in vocabulary) not in known]
+    return sum(" ".join(w for w in t.split() if w in vocabulary) in known for t in texts)
 
 
 def _check_topics(made: Recipe, texts: Sequence[str], what: str, key: str) -> None:

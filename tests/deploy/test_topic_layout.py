@@ -120,7 +120,7 @@ def test_both_sides_hold_the_public_documents_and_the_server_no_others(
         assert set(truth["party"].tolist()) == {-1} and len(truth["test"]) == len(test)
 
 
-def test_public_and_empty_documents_are_dropped_and_counted(
+def test_documents_that_repeat_public_ones_are_counted_and_stay(
     with_topics: Path, dealt: RunFolder
 ) -> None:
     party = with_topics / "parties" / "party-0"
@@ -133,8 +133,9 @@ def test_public_and_empty_documents_are_dropped_and_counted(
     set_data(party, "mine.csv", 'test = "mine.csv"')
     notes = lay_out_party(party)
     assert sum("2 documents of mine.csv have the words of a public one" in n for n in notes) == 2
-    assert read_rows(home(party) / "private.jsonl") == {"text": private}
-    assert read_rows(home(party) / "test.jsonl") == {"text": private}
+    kept = [*private, public[0], f"{public[1]} unheard-of"]
+    assert read_rows(home(party) / "private.jsonl")["text"] == kept
+    assert read_rows(home(party) / "test.jsonl")["text"] == kept
 
 
 def test_an_octis_folder_is_a_partys_own(with_topics: Path) -> None:
