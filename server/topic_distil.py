@@ -33,7 +33,7 @@ from fedkd.topics.alignment import (
     topic_features,
 )
 from fedkd.topics.follow import Follower, Latents
-from fedkd.topics.method import TopicMethod
+from fedkd.topics.method import TopicMethod, TopicQuestion
 from fedkd.topics.model import Recipe, recipe, train_model, vectors_for
 from fedkd.topics.objective import Distillation, TopicTargets
 from fedkd.topics.vocabulary import Vocabulary
@@ -46,16 +46,21 @@ EachEpoch = Callable[[int, TopicNetwork], None]
 
 @dataclass(frozen=True)
 class TopicIntake:
-    """The answers of one round: whose, on which words."""
+    """The answers of one round: whose, on which words, and to what they answer."""
 
     store: TopicStore
     vocabulary: Vocabulary
     round_: int
     parties: Mapping[str, Mapping[str, float]]
+    questions: tuple[TopicQuestion, ...]
+
+    def question(self, method: TopicMethod) -> TopicQuestion:
+        """Return a method's question, or the first for a method that asked none."""
+        return method.question if method.question in self.questions else self.questions[0]
 
     def read(self, party: str, method: TopicMethod) -> TopicAnswers:
         """Return a party's answer to a method's question."""
-        return self.store.read(party, place_of(self.round_, method.question))
+        return self.store.read(party, place_of(self.round_, self.question(method)))
 
 
 @dataclass(frozen=True)

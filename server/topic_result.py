@@ -156,9 +156,10 @@ def _side_by_side(
     for method in outcome.methods:
         student = outcome.students[method.key]
         public = works.documents("transfer", works.student(method))
+        asked = works.intake.question(method)
         mean, log_variance = posterior(student.network, public)
         words = word_shares(
-            student.network, mean, log_variance, samples=1, seed=0, temperature=method.temperature
+            student.network, mean, log_variance, samples=1, seed=0, temperature=asked.temperature
         )
         mine = topic_features(np.asarray(mean, np.float64), words)
         matches[method.key] = {}

@@ -18,7 +18,7 @@ from fedkd.run.folder import RunFolder
 from fedkd.run.wire import Scalar, content_release, metrics_figures
 from fedkd.scenario import Scenario
 from fedkd.topic_scenario import Topics
-from fedkd.topics.method import TopicMethod, TopicQuestion, parse_topic_methods
+from fedkd.topics.method import TopicMethod, TopicQuestion, asked, parse_topic_methods
 from fedkd.topics.release import TOP, Announced, check_measured, check_trained
 from fedkd.topics.upload import MOST_WORDS as MOST_AGREED
 from fedkd.topics.vocabulary import Vocabulary, agree
@@ -220,7 +220,7 @@ def run_topics(grid: Grid, scenario: Scenario, seed: int, folder: RunFolder) -> 
                 )
             known = read_json(sealed)
             vocabulary = Vocabulary(tuple(known["vocabulary"]))
-        answers = TopicIntake(store, vocabulary, round_, known["parties"])
+        answers = TopicIntake(store, vocabulary, round_, known["parties"], asked(methods))
         works = TopicWorks(folder, topics, seed, answers, (public, test))
         for method in methods:
             with folder.stage(f"distil {method.key}"):
@@ -257,7 +257,7 @@ def ask_round(
     vocabulary = agree_words(talk, facts, active, public)
     trained = talk.train(active, vocabulary, round_, beta)
     whole = list(trained)
-    for question in dict.fromkeys(method.question for method in methods):
+    for question in asked(methods):
         answered = talk.answers(trained, vocabulary, round_, question)
         whole = [party for party in whole if party in answered]
     require_quorum("all questions", len(whole), talk.quorum)

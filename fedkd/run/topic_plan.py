@@ -13,7 +13,7 @@ from fedkd.run.devices import place
 from fedkd.run.topic_layout import choose_public, read_corpus, topic_federation
 from fedkd.scenario import Scenario
 from fedkd.topic_scenario import Topics, TopicVocabulary
-from fedkd.topics.method import TopicMethod, parse_topic_methods
+from fedkd.topics.method import TopicMethod, asked, parse_topic_methods
 from fedkd.topics.model import Recipe, recipe
 from fedkd.topics.release import Announced
 from fedkd.topics.vocabulary import WordNoise
@@ -41,7 +41,6 @@ def topic_plan_lines(scenario: Scenario) -> list[str]:
     chosen = choose_public(scenario, corpus, seed)
     _check_student(topics, corpus, len(chosen.public))
     methods = parse_topic_methods(scenario.method)
-    questions = {method.question.name for method in methods}
     return [
         f"scenario {scenario.name}, seeds {list(scenario.seeds)}, folder {scenario.folder()}",
         f"engine {scenario.run.backend}: {placement.text}",
@@ -50,7 +49,7 @@ def topic_plan_lines(scenario: Scenario) -> list[str]:
         *own,
         *_words_lines(topics.vocabulary),
         *(f"student {method.key}: {_gets(method)}" for method in methods),
-        f"{topics.rounds} round(s), {len(questions)} question(s) each",
+        f"{topics.rounds} round(s), {len(asked(methods))} question(s) each",
         *(f"warning: {w}" for w in warnings),
     ]
 

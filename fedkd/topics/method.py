@@ -123,6 +123,15 @@ def parse_topic_methods(specs: Sequence[Any]) -> tuple[TopicMethod, ...]:
     return tuple(methods)
 
 
+def asked(methods: Sequence[TopicMethod]) -> tuple[TopicQuestion, ...]:
+    """Return what parties are asked: nothing for students that learn from documents alone.
+
+    Where there are no others, the first one's question, so that topics can be set side by side.
+    """
+    found = tuple(dict.fromkeys(method.question for method in methods if method.alpha))
+    return found or (methods[0].question,)
+
+
 def check_plain(scenario: Scenario) -> None:
     """Raise :class:`ScenarioError` for what ``[privacy]`` has no form of for topics."""
     if scenario.privacy is not None and scenario.privacy.secure_sum:

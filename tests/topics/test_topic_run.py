@@ -192,6 +192,15 @@ def test_a_killed_run_goes_on_to_the_same_student(tmp_path):
     assert hashes[0] == hashes[1]
 
 
+def test_a_student_of_documents_alone_asks_nobody(tmp_path):
+    methods = [{"name": "topics", "temperature": 1.0}, {"name": "topics", "alpha": 0.0}]
+    folder = run_scenario(small_topics(tmp_path, method=methods)).seeds[0]
+    places = {file.name.rsplit("-", 1)[0] for file in folder.intake.glob("*/round-*.npz")}
+    assert places == {"round-0-bn-1"}
+    sides = read_json(folder.root / "topics.json")["matches"]
+    assert set(sides["student-alone"]) == set(sides["topics/size"])
+
+
 def test_the_same_question_twice_gets_the_same_bytes_and_one_ledger_line(tmp_path):
     folder = run_scenario(small_topics(tmp_path)).seeds[0]
     from clients.party import open_party
