@@ -23,6 +23,7 @@ from clients.secure import (
     share_secrets,
 )
 from fedkd.errors import DataError, FedkdError, expected
+from fedkd.fault_scenario import FaultKind
 from fedkd.release import Release
 from fedkd.run.wire import (
     Scalar,
@@ -31,7 +32,6 @@ from fedkd.run.wire import (
     refusal_content,
     request_fields,
 )
-from fedkd.scenario import FaultKind
 
 if TYPE_CHECKING:
     from clients.topics import TopicParty

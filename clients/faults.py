@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
+from fedkd.fault_scenario import FaultKind, Faults
 from fedkd.party_card import PartyCard
 from fedkd.run.wire import ARRAYS, FACTS, Scalar, decode_content, encode_content
-from fedkd.scenario import FaultKind, Faults
 from fedkd.seeds import numpy_generator
 
 OVERSIZE_BYTES = 1_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.consensus import read_consensus, store_consensus
 from clients.further import further_values
 from clients.private_teacher import fit_private, private_answers
 from clients.public_sets import PUBLIC_SETS, public_texts, store_block
@@ -30,7 +30,7 @@ from fedkd.privacy.policy import read_policy
 from fedkd.privacy.settings import Terms
 from fedkd.release import Release, fingerprint
 from fedkd.seeds import seed_for
-from fedkd.subclass.question import FURTHER, Question, question_name, told, unpack
+from fedkd.subclass.question import FURTHER, Question, question_name, told
 from fedkd.subclass.split import Split
 
 Figures = dict[str, int | float]
@@ -114,11 +114,8 @@ class Party:
         )
 
     def agree(self, fields: Mapping[str, int | float | str]) -> Figures:
-        """Store a block of the consensus on the labels of the transfer rows; they may repeat."""
-        block = unpack(str(fields["membership"]), len(self.card.labels))
-        file = self._consensus(str(fields["name"])) / f"{int(fields['start']):012d}.npy"
-        write_array(file, block)
-        return {"rows": len(block)}
+        """Store a block of the consensus; see :func:`clients.consensus.store_consensus`."""
+        return {"rows": store_consensus(self.folder, len(self.card.labels), fields)}
 
     def further(
         self, fields: Mapping[str, int | float | str], rows: tuple[int, int], transfer_id: str
@@ -138,8 +135,7 @@ class Party:
         kind, name, split = str(fields["kind"]), str(fields["name"]), Split.of(dict(fields))
         if kind not in FURTHER:
             raise ReleaseError(expected("kind", kind, f"be one of {FURTHER}", "another question"))
-        files = sorted(self._consensus(name).glob("*.npy"))
-        member = np.concatenate([np.load(file) for file in files] or [np.empty((0, 0))])
+        member = read_consensus(self.folder, name)
         if len(member) != len(texts) or question_name(kind, split, member) != name:
             raise ReleaseError(
                 expected("consensus", len(member), f"be whole ({len(texts)} rows)", "sending it")
@@ -282,11 +278,6 @@ class Party:
             write_array(path, encoded)
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
-
-    def _consensus(self, name: str) -> Path:
-        if not re.fullmatch(r"[a-z]+-[0-9a-f]{12}", name):
-            raise ReleaseError(expected("name", name, "name a question", "the same version"))
-        return self.folder / "consensus" / name
 
     def private_rows(self, name: str) -> dict[str, list[Any]]:
         """Return the party's own rows, ``private`` or ``test``; for its own handlers alone."""

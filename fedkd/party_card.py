@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedkd.encoding import Encoding
-from fedkd.scenario import Faults, Model, Scenario
+from fedkd.fault_scenario import Faults
+from fedkd.scenario import Model, Scenario
 
 FILE = "party.json"
 DELIVERED = "public"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedkd.encoding import Encoding
 from fedkd.errors import expected
+from fedkd.fault_scenario import Faults
 from fedkd.frozen import Count, Fraction, Frozen, Positive
 from fedkd.privacy.settings import Privacy
 from fedkd.topic_scenario import Topics
@@ -221,25 +222,6 @@ class Run(Frozen):
     )
     deadline: Positive = Field(600.0, description="seconds a request may take")
     resources: Resources = Resources()
-
-
-FaultKind = Literal[
-    "drop", "delay", "crash-before", "crash-after", "corrupt", "nan", "replay", "oversize"
-]
-Stage = Literal["describe", "train", "answer", "bias", "evaluate"]
-
-
-class Faults(Frozen):
-    """Faults that parties commit on purpose, drawn by seed: for tests and studies."""
-
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="another draw of the same faults")
-    rate: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="share of replies hit")
-    kinds: tuple[FaultKind, ...] = Field(
-        get_args(FaultKind), description="drawn evenly among these"
-    )
-    stages: tuple[Stage, ...] = Field(get_args(Stage), description="messages that may be hit")
-    parties: tuple[str, ...] | None = Field(None, description="party names; all when absent")
-    delay: Annotated[float, Field(ge=0)] = Field(0.5, description="seconds of a delay")
 
 
 class Scenario(Frozen):

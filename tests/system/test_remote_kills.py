@@ -17,12 +17,13 @@ from clients.faults import draw_fault
 from fedkd.deploy import lifecycle
 from fedkd.deploy.control import control_of
 from fedkd.errors import DeployError
+from fedkd.fault_scenario import Faults
 from fedkd.files import read_json, read_json_lines
 from fedkd.party_card import read_card
 from fedkd.run.engine import run_scenario
 from fedkd.run.folder import RunFolder
 from fedkd.run.remote import run_remote
-from fedkd.scenario import Faults, Scenario
+from fedkd.scenario import Scenario
 from tests.system.deployment import PARTIES, Deployment, bring_up, deployed
 from tests.system.small import small
 

@@ -12,12 +12,13 @@ import pytest
 
 from clients.app import app
 from fedkd.errors import QuorumError
+from fedkd.fault_scenario import FaultKind
 from fedkd.files import read_json, read_json_lines, read_rows
 from fedkd.methods import parse_methods
 from fedkd.run.folder import RunFolder
 from fedkd.run.grid import InlineGrid
 from fedkd.run.prepare import prepare_run
-from fedkd.scenario import FaultKind, Scenario
+from fedkd.scenario import Scenario
 from server.app import terms_of
 from server.protocol import run_protocol
 from server.rounds import Rounds
