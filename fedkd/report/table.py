@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -41,7 +42,11 @@ def print_table(summary: Summary, file: TextIO | None = None) -> None:
 
 def plain_table(summary: Summary) -> str:
     """Return the table as aligned plain text, one line a row, ended by a newline."""
-    lines = [_header(summary), *(_cells(row, summary) for row in _rows(summary))]
+    return aligned([_header(summary), *(_cells(row, summary) for row in _rows(summary))])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as text, the first column to the left and the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return "".join(
         "  ".join(

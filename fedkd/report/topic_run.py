@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedkd.files import read_json, write_json, write_text
+from fedkd.report.table import aligned
 from fedkd.report.topic_figures import Kind, PartyTopics, TopicMeasure, TopicModelRow, TopicReport
 from fedkd.report.topic_summary import (
     MEASURES,
@@ -55,15 +56,27 @@ def write_topic_report(config_folder: Path) -> Path:
 
 
 def print_topic_table(config_folder: Path) -> None:
-    """Print every row's measures, medians and ranges over the finished seeds."""
+    """Print every row's measures, medians and ranges over the finished seeds.
+
+    What is no terminal gets plain text that is never wrapped or cut.
+    """
     summary = summarise_topics(config_folder)
-    table = Table(title=f"{summary['scenario']}, seeds {listed(summary['seeds'])}")
-    table.add_column("model")
+    title = f"{summary['scenario']}, seeds {listed(summary['seeds'])}"
+    cells = [
+        [name, *(text_of(m, row[m]) for m in MEASURES)] for name, row in summary["rows"].items()
+    ]
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        header = ["model", *(column.title for column in COLUMNS)]
+        sys.stdout.write(f"{title}\n{aligned([header, *cells])}")
+        return
+    table = Table(title=title)
+    table.add_column("model", overflow="fold")
     for column in COLUMNS:
         table.add_column(column.title, justify="right")
-    for name, row in summary["rows"].items():
-        table.add_row(name, *(text_of(m, row[m]) for m in MEASURES))
-    Console(file=sys.stdout).print(table)
+    for line in cells:
+        table.add_row(*line)
+    console.print(table)
 
 
 def _page(config_folder: Path, summary: Mapping[str, Any]) -> str:
