@@ -72,8 +72,11 @@ class Rounds:
         party's policy forbids is not asked again, and a party whose budget is spent is asked for no
         further release.
         """
-        given_up = [r for r in requests if r.party in self.spent and r.kind in SPENDING]
-        open_requests = [r for r in requests if r not in given_up]
+        given_up: list[Request] = []
+        open_requests: list[Request] = []
+        for one in requests:
+            spent = one.party in self.spent and one.kind in SPENDING
+            (given_up if spent else open_requests).append(one)
         reasons: dict[str, str] = {}
         for attempt in range(self.retries + 1):
             if not open_requests:
@@ -81,10 +84,11 @@ class Rounds:
             if attempt:
                 time.sleep(self.backoff * 2 ** (attempt - 1))
             reasons = self._attempt(open_requests, reasons, attempt, accept)
-            given_up += [r for r in open_requests if self._final(r, reasons.get(r.identifier, ""))]
-            open_requests = [
-                r for r in open_requests if r.identifier in reasons and r not in given_up
-            ]
+            left = [r for r in open_requests if r.identifier in reasons]
+            open_requests = []
+            for one in left:
+                final = self._final(one, reasons[one.identifier])
+                (given_up if final else open_requests).append(one)
         return given_up + open_requests
 
     def enter(self, request: Request, content: RecordDict) -> None:
@@ -100,9 +104,8 @@ class Rounds:
             account = dict(release.account)
             entry = release_entry(party, request.identifier, release, account, size)
         else:
-            kind = request.kind.split(".")[
-                0 if request.kind.endswith((".teacher", ".topics")) else 1
-            ]
+            category, _, action = request.kind.partition(".")
+            kind = category if action in ("teacher", "topics") else action
             names, data = figure_names(content), encode_content(content)
             entry = figures_entry(party, request.identifier, kind, names, data)
         open_ledger((self.folder.root / FILE).resolve()).append(entry)
