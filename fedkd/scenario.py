@@ -14,7 +14,7 @@ from fedkd.errors import expected
 from fedkd.fault_scenario import Faults
 from fedkd.frozen import Count, Fraction, Frozen, Positive
 from fedkd.privacy.settings import Privacy
-from fedkd.topic_scenario import Topics
+from fedkd.topic_scenario import Preprocessing, Topics
 
 Geometry = Literal["onehot", "ordinal", "coordinates", "hybrid", "embedding", "matrix"]
 _LATER = ("topics", "privacy")
@@ -283,6 +283,8 @@ class Scenario(Frozen):
             del values["privacy"]["words_epsilon"]
         if "topics" in values and self.topics and self.topics.vocabulary.epsilon is None:
             del values["topics"]["vocabulary"]["delta"]
+        if "topics" in values and self.topics and self.topics.preprocessing == Preprocessing():
+            del values["topics"]["preprocessing"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def folder(self, seed: int | None = None) -> Path:

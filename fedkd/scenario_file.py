@@ -91,7 +91,8 @@ def _index(node: list[Any], part: str, override: str) -> int:
 
 
 def _explain(error: dict[str, Any], origin: str, text: str) -> str:
-    location = [str(part) for part in error["loc"]]
+    # A value of several types is named once for each of them.
+    location = [str(part) for part in error["loc"] if not str(part).startswith("constrained-")]
     key = ".".join(location)
     line = _line_of(text, location)
     where = f"{origin}:{line}" if line else origin

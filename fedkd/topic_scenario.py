@@ -10,6 +10,9 @@ from fedkd.errors import expected
 from fedkd.frozen import Count, Fraction, Frozen, Positive
 
 Companion = Literal["lda", "prodlda", "teacher-pooled", "student-pooled"]
+# 1 is one document and 1.0 all of them, so neither may turn into the other.
+_Number = Annotated[int, Field(ge=1, strict=True)]
+_Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 TopicInputs = Literal["bag", "combined", "zero-shot"]
 
 
@@ -61,6 +64,27 @@ class TopicTeacher(TopicFields):
         return TopicFields(**values)
 
 
+class Preprocessing(Frozen):
+    """How raw texts become words: scikit-learn's CountVectorizer with these settings.
+
+    Lower case, accents stripped, runs of at least three letters; scikit-learn's English stop words
+    left out where ``stop_words``; words in at least ``min_df`` and at most ``max_df`` training
+    documents (whole numbers count, fractions are shares); of those the ``max_words`` most frequent;
+    documents of fewer than ``min_words`` such words dropped. Nothing is lemmatised. OCTIS folders
+    and generated corpora are preprocessed already.
+    """
+
+    min_df: _Number | _Share = Field(
+        5, description="training documents that must hold a word; 0.01 is a share of them"
+    )
+    max_df: _Number | _Share = Field(
+        0.5, description="training documents that may hold a word; 1.0 is all of them"
+    )
+    max_words: Annotated[int, Field(ge=2)] = Field(2000, description="most words kept")
+    min_words: Count = Field(1, description="words that a document must hold")
+    stop_words: bool = Field(True, description="leave out scikit-learn's English stop words")
+
+
 class TopicVocabulary(Frozen):
     """How the words are agreed on."""
 
@@ -100,6 +124,7 @@ class Topics(Frozen):
     whole: bool = Field(
         False, description="every document is public and the one party's own, as in the paper"
     )
+    preprocessing: Preprocessing = Preprocessing()
     vocabulary: TopicVocabulary = TopicVocabulary()
     teacher: TopicTeacher = TopicTeacher()
     student: TopicFields = TopicFields()

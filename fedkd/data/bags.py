@@ -21,8 +21,10 @@ from fedkd.data.rows import list_some
 from fedkd.data.sources import locate, read_source
 from fedkd.data.tables import Columns
 from fedkd.errors import DataError, expected
+from fedkd.topic_scenario import Preprocessing
 
 Bags = sparse.csr_array
+USUAL_LABEL = "label"
 _RAW_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -64,33 +66,17 @@ class TopicCorpus:
         return self.take(np.flatnonzero(self.splits == split))
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """How raw texts become words: scikit-learn's CountVectorizer with these settings.
-
-    Lower case, accents stripped, runs of at least three letters; scikit-learn's English stop words
-    left out where ``stop_words``; words in at least ``min_df`` and at most ``max_df`` training
-    documents (whole numbers count, fractions are shares); of those the ``max_words`` most frequent;
-    documents of fewer than ``min_words`` such words dropped. Nothing is lemmatised.
-    """
-
-    min_df: int | float = 5
-    max_df: int | float = 0.5
-    max_words: int = 2000
-    min_words: int = 1
-    stop_words: bool = True
-
-    def vectoriser(self) -> Any:
-        """Return the CountVectorizer, not fitted."""
-        return CountVectorizer(
-            lowercase=True,
-            strip_accents="unicode",
-            token_pattern=r"(?u)\b[^\W\d_]{3,}\b",
-            stop_words="english" if self.stop_words else None,
-            min_df=self.min_df,
-            max_df=self.max_df,
-            max_features=self.max_words,
-        )
+def vectoriser(settings: Preprocessing) -> Any:
+    """Return the CountVectorizer, not fitted."""
+    return CountVectorizer(
+        lowercase=True,
+        strip_accents="unicode",
+        token_pattern=r"(?u)\b[^\W\d_]{3,}\b",
+        stop_words="english" if settings.stop_words else None,
+        min_df=settings.min_df,
+        max_df=settings.max_df,
+        max_features=settings.max_words,
+    )
 
 
 def load_topics(
@@ -105,7 +91,8 @@ def load_topics(
 
     ``generated:topics`` (drawn by ``seed``); the path or catalogue name of an OCTIS folder, read as
     it stands; or the path of a csv, jsonl or parquet file, or of a folder of such files, whose
-    column ``text`` is preprocessed and whose column ``label`` (None: no classes) is the class.
+    column ``text`` is preprocessed and whose column ``label`` is the class. There are no classes
+    where ``label`` is None, or is the usual name and no column has it.
     The vocabulary of raw texts comes from their training documents. Documents without a word of
     the vocabulary are left out and counted in ``warnings``. Raises :class:`DataError`.
     """
@@ -117,18 +104,19 @@ def load_topics(
         name = source if entry else folder.resolve().name
         return count_words(*read_octis(folder, name, entry.labels if entry else None))
     settings = preprocessing or Preprocessing()
-    documents, vocabulary = _read_raw(source, Columns(text, label, None), settings)
+    columns = Columns(text, label, None, label_needed=label != USUAL_LABEL)
+    documents, vocabulary = _read_raw(source, columns, settings)
     return count_words(documents, vocabulary, settings.min_words)
 
 
-def word_cutter(source: str) -> Callable[[str], list[str]]:
+def word_cutter(source: str, settings: Preprocessing) -> Callable[[str], list[str]]:
     """Return how a text becomes words in the corpus that ``source`` names, whatever is kept later.
 
-    At blanks where the corpus is preprocessed already; as :class:`Preprocessing` says elsewhere.
+    At blanks where the corpus is preprocessed already; as ``settings`` say elsewhere.
     """
     if source == NAME or _octis_folder(source) is not None:
         return str.split
-    cut: Callable[[str], list[str]] = Preprocessing().vectoriser().build_analyzer()
+    cut: Callable[[str], list[str]] = vectoriser(settings).build_analyzer()
     return cut
 
 
@@ -199,25 +187,25 @@ def _read_raw(
     places = tuple((t.origin, number) for t in tables.values() for number in t.number)
     labels: NDArray[np.int64] | None = None
     names: tuple[str, ...] = ()
-    if columns.label is not None:
+    if all(table.label is not None for table in tables.values()):
         values = [_plain(value) for table in tables.values() for value in table.label or ()]
         labels, names = index_labels(values, read.labels, places)
-    vectoriser = settings.vectoriser()
+    counter = vectoriser(settings)
     try:
-        vectoriser.fit(texts["train"])
+        counter.fit(texts["train"])
     except ValueError as error:
         raise DataError(
             expected(
                 f"min_df, max_df of {located.name}", (settings.min_df, settings.max_df),
                 f"leave a vocabulary ({' '.join(str(error).split())})",
-                "a smaller min_df or a larger max_df",
+                "a smaller topics.preprocessing.min_df or a larger max_df",
             )
         ) from error  # fmt: skip
-    cut = vectoriser.build_analyzer()
+    cut = counter.build_analyzer()
     tokens = tuple(tuple(cut(text)) for rows in texts.values() for text in rows)
     splits = tuple(_RAW_SPLITS[split] for split, rows in texts.items() for _ in rows)
     documents = Documents(tokens, splits, places, labels, names, read.warnings)
-    return documents, tuple(map(str, vectoriser.get_feature_names_out()))
+    return documents, tuple(map(str, counter.get_feature_names_out()))
 
 
 def _plain(value: object) -> str:

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def table_of(
 ) -> tuple[Table, tuple[str, ...]]:
     """Pick the wanted columns of a loaded dataset; return the table and its warnings."""
     names = tuple(dataset.column_names)
+    if columns.label not in names and not columns.label_needed:
+        columns = replace(columns, label=None)
     for key in ("text", "label", "domain"):
         column = getattr(columns, key)
         if column is not None and column not in names:

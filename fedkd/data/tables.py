@@ -11,11 +11,15 @@ SUFFIXES = (".csv", ".jsonl", ".parquet", VECTORS)
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns to read; None where there is nothing to read."""
+    """Names of the columns to read; None where there is nothing to read.
+
+    Unless ``label_needed``, a table without that column has no labels.
+    """
 
     text: str
     label: str | None
     domain: str | None
+    label_needed: bool = True
 
 
 @dataclass(frozen=True)

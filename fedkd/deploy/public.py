@@ -14,6 +14,7 @@ from fedkd.data.rows import Rows
 from fedkd.data.transfer import choose_transfer
 from fedkd.run.topic_layout import choose_public, corpus_labels, corpus_rows, read_corpus
 from fedkd.scenario import Scenario
+from fedkd.topic_scenario import Topics
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def public_sets(scenario: Scenario, seed: int) -> PublicSets:
 def _public_documents(scenario: Scenario, seed: int) -> PublicSets:
     corpus = read_corpus(scenario, seed)
     chosen = choose_public(scenario, corpus, seed)
-    rows = corpus_rows(corpus)
+    rows, topics = corpus_rows(corpus), scenario.topics or Topics()
+    cutter = word_cutter(str(scenario.data.source), topics.preprocessing)
     return PublicSets(
         labels=corpus_labels(corpus),
         values=None,
@@ -72,5 +74,5 @@ def _public_documents(scenario: Scenario, seed: int) -> PublicSets:
         transfer=rows.take(chosen.public),
         test=rows.take(chosen.held_out),
         warnings=corpus.warnings,
-        words=PublicWords(corpus.vocabulary, word_cutter(str(scenario.data.source)), corpus.topics),
+        words=PublicWords(corpus.vocabulary, cutter, corpus.topics),
     )

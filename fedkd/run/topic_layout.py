@@ -35,7 +35,10 @@ def read_corpus(scenario: Scenario, seed: int) -> TopicCorpus:
         raise ScenarioError(
             expected("data.source", source, "be one topic corpus", "source = 'generated:topics'")
         )
-    return load_topics(source, text=scenario.data.text, label=scenario.data.label, seed=seed)
+    topics, data = scenario.topics or Topics(), scenario.data
+    return load_topics(
+        source, text=data.text, label=data.label, preprocessing=topics.preprocessing, seed=seed
+    )
 
 
 @dataclass(frozen=True)

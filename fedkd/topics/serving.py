@@ -10,12 +10,13 @@ from textwrap import shorten
 import numpy as np
 from numpy.typing import NDArray
 
-from fedkd.data.bags import Preprocessing
+from fedkd.data.bags import vectoriser
 from fedkd.models.determinism import single_thread
 from fedkd.models.text_space import TextSpace
 from fedkd.models.topic_files import load_text_space, load_topic_model
 from fedkd.models.topic_network import TopicNetwork
 from fedkd.models.topic_training import Documents, posterior, topic_words
+from fedkd.topic_scenario import Preprocessing
 from fedkd.topics.vocabulary import Vocabulary
 
 FIRST_WORDS = 5
@@ -65,7 +66,7 @@ def known_words(texts: Sequence[str], known: frozenset[str]) -> list[list[str]]:
     in a corpus that came in words. Anything else is cut as raw sources are: lower case, accents
     stripped, runs of three letters or more. For the vocabulary of a raw source both are the same.
     """
-    cut = Preprocessing(stop_words=False).vectoriser().build_analyzer()
+    cut = vectoriser(Preprocessing(stop_words=False)).build_analyzer()
     return [[word for part in text.split() for word in _cut(part, known, cut)] for text in texts]
 
 

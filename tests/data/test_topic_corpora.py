@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedkd.data.bags import Preprocessing, check_topics, count_words, load_topics
+from fedkd.data.bags import check_topics, count_words, load_topics
 from fedkd.data.documents import Documents
-from fedkd.errors import DataError
+from fedkd.errors import DataError, ScenarioError
+from fedkd.run.topic_layout import read_corpus
+from fedkd.scenario_file import parse_scenario
+from fedkd.topic_scenario import Preprocessing
 
 
 def write_octis(folder: Path, corpus: str, vocabulary: str = "cat\ndog\nfish\n") -> str:
@@ -98,9 +101,35 @@ def test_raw_texts_go_through_the_documented_steps(tmp_path: Path) -> None:
     assert unlabelled.labels is None
 
 
+@pytest.mark.parametrize(("label", "known"), [("label", True), ("topic", False)])
+def test_classes_are_there_only_where_a_column_has_them(tmp_path, label, known) -> None:
+    rows = [f"{word} {word} plain,{word}" for word in ("alpha", "beta")] * 3
+    (tmp_path / "train.csv").write_text(f"text,{label}\n" + "\n".join(rows), encoding="utf-8")
+    values = {
+        "name": "raw",
+        "data": {"source": str(tmp_path)},
+        "parties": {"count": 2},
+        "topics": {"preprocessing": {"min_df": 2, "max_df": 1.0}},
+        "method": [{"name": "topics"}],
+    }
+    corpus = read_corpus(parse_scenario(values), 0)
+    assert corpus.vocabulary == ("alpha", "beta", "plain")
+    assert corpus.label_names == (("alpha", "beta") if known else ())
+    common = {"preprocessing": {"min_df": 2, "max_df": 3}}
+    assert read_corpus(parse_scenario(values | {"topics": common}), 0).vocabulary == (
+        "alpha",
+        "beta",
+    )
+    with pytest.raises(DataError, match=r"data\.label='genre'"):
+        named = {"source": str(tmp_path), "label": "genre"}
+        read_corpus(parse_scenario(values | {"data": named}), 0)
+    with pytest.raises(ScenarioError, match=r"topics\.preprocessing\.min_df=0 to be"):
+        parse_scenario(values | {"topics": {"preprocessing": {"min_df": 0}}})
+
+
 def test_a_vocabulary_that_vanishes_says_what_to_try(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text\nalpha\nbeta\n", encoding="utf-8")
-    with pytest.raises(DataError, match="smaller min_df"):
+    with pytest.raises(DataError, match=r"smaller topics\.preprocessing\.min_df"):
         load_topics(str(tmp_path), label=None)
 
 

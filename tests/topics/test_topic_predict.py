@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedkd.cli import app
-from fedkd.data.bags import Preprocessing, load_topics
+from fedkd.data.bags import load_topics, vectoriser
 from fedkd.errors import ModelError
 from fedkd.files import read_json, read_rows
 from fedkd.models.determinism import single_thread
@@ -20,7 +20,7 @@ from fedkd.models.topic_files import load_text_space, load_topic_model, save_top
 from fedkd.models.topic_network import build_network
 from fedkd.run.engine import run_scenario
 from fedkd.run.student import label_texts
-from fedkd.topic_scenario import TopicFields
+from fedkd.topic_scenario import Preprocessing, TopicFields
 from fedkd.topics.model import recipe, train_model
 from fedkd.topics.serving import ask_topics, known_words
 from fedkd.topics.vocabulary import Vocabulary
@@ -76,7 +76,7 @@ def test_no_word_is_known_and_no_text_at_all(student):
 
 def test_words_are_cut_as_the_corpus_was():
     raw = "Café naïve's rock'n'roll, the MOON_base (moon)\tnot-only x2 ab Straße."
-    analyser = Preprocessing(stop_words=False).vectoriser().build_analyzer()
+    analyser = vectoriser(Preprocessing(stop_words=False)).build_analyzer()
     assert known_words([raw], frozenset(analyser(raw))) == [analyser(raw)]
     octis = frozenset({"x2", "not-only", "system", "DNA", "t"})
     assert known_words(["X2 not-only DNA t dna, System! other"], octis) == [
