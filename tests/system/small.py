@@ -33,6 +33,13 @@ def small(out: Path, **changes: Any) -> Scenario:
     return parse_scenario(values | changes)
 
 
+# A shell's background jobs inherit deafness to interrupts, and so would the command they test.
+COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from fedkd.cli import main; main()"
+)
+
+
 class PowerCutError(BaseException):
     """The server's process is gone."""
 

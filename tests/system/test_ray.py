@@ -26,7 +26,7 @@ from fedkd.run.folder import RunFolder
 from fedkd.run.ray import RayGrid, heaviest_first
 from fedkd.run.ray_party import CODE_DIFFERS, Origin, agree
 from fedkd.scenario import Scenario
-from tests.system.small import small, write_scenario
+from tests.system.small import COMMAND, small, write_scenario
 
 TEACHER = {"model": "bow", "epochs": 4, "override": [{"parties": [1], "hidden": 8}]}
 RAY = ("raylet", "gcs_server", "ray::")
@@ -131,7 +131,7 @@ def test_nothing_outlives_an_interrupted_run(tmp_path):
     scenario = on_ray(tmp_path / "runs", data=data)
     file = tmp_path / "scenario.toml"
     write_scenario(file, scenario)
-    command = [str(Path(sys.executable).parent / "fedkd"), "run", str(file), "--backend", "ray"]
+    command = [sys.executable, "-c", COMMAND, "run", str(file), "--backend", "ray"]
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:

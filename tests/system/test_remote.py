@@ -26,7 +26,7 @@ from fedkd.privacy.ledger import facts
 from fedkd.run.folder import RunFolder
 from fedkd.run.remote import run_remote
 from tests.system.deployment import PARTIES, Deployment, deployed, free_ports, processes_of
-from tests.system.small import small, write_scenario
+from tests.system.small import COMMAND, small, write_scenario
 
 REFUSED_SECONDS = 25
 
@@ -171,7 +171,7 @@ def test_interrupted_command_stops_its_run(deployment: Deployment, remote: RunFo
     file = write_scenario(deployment.root / "again.toml", scenario)
     for name in ("DONE", "round.json"):
         (remote.root / name).rename(remote.root / f"was-{name}")
-    command = [sys.executable, "-c", "from fedkd.cli import main; main()", "run", str(file)]
+    command = [sys.executable, "-c", COMMAND, "run", str(file)]
     command += ["--backend", "remote", "--server", deployment.address, "--ca", str(deployment.ca)]
     began = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
